@@ -1,0 +1,1 @@
+"""aquin-nb: sparse autoencoders in the notebook."""

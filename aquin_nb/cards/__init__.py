@@ -1,0 +1,53 @@
+"""What a run says: the typed, versioned records that every view and the board render. Imports nothing else of ours."""
+
+from .base import (
+    SCHEMA_VERSION,
+    Artifact,
+    Card,
+    CheckpointRef,
+    CorpusRef,
+    DictionaryRef,
+    ErrorInfo,
+    ModelRef,
+    Progress,
+    Status,
+)
+from .kinds import (
+    ActivationCaptureCard,
+    AnyCard,
+    FeatureDelta,
+    FeaturePair,
+    LayerNorms,
+    ProbePreview,
+    SaeAlignCard,
+    SaeDiffCard,
+    SaeTrainCard,
+    SessionCard,
+    TrainConfig,
+    TrainMetrics,
+)
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "ActivationCaptureCard",
+    "AnyCard",
+    "Artifact",
+    "Card",
+    "CheckpointRef",
+    "CorpusRef",
+    "DictionaryRef",
+    "ErrorInfo",
+    "FeatureDelta",
+    "FeaturePair",
+    "LayerNorms",
+    "ModelRef",
+    "ProbePreview",
+    "Progress",
+    "SaeAlignCard",
+    "SaeDiffCard",
+    "SaeTrainCard",
+    "SessionCard",
+    "Status",
+    "TrainConfig",
+    "TrainMetrics",
+]

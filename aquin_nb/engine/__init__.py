@@ -1,0 +1,1 @@
+"""The numbers. Knows no notebook, no network service and no card store."""

@@ -1,0 +1,133 @@
+"""Files that appear whole or not at all, and folders that hold one thing."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .errors import AquinError, NoSpace, OutputError
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it is flushed to disk and renamed into place.
+
+    A process killed at any point leaves either the old file or the new one, never half of one.
+
+    Raises:
+        NoSpace: the disk filled up; nothing was left behind.
+        OutputError: the folder cannot be written.
+    """
+    handle, name = -1, ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with open(temporary, "rb+") as written:
+            os.fsync(written.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except AquinError:
+        raise
+    except OSError as error:
+        raise _explained(error, path) from error
+    finally:
+        if name and os.path.exists(name):
+            os.unlink(name)
+
+
+def _explained(error: OSError, path: Path) -> AquinError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NoSpace(f"No space left while writing {path}. Free some disk or choose another folder with output=.")
+    return OutputError(f"Cannot write {path}: {error.strerror or error}.")
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # Windows cannot open a folder; its rename is durable by itself
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as readable JSON, whole or not at all; NaN is refused by the standard and by us."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    with whole_file(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes, read in pieces."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def claim_folder(folder: Path, marker: str) -> Path:
+    """Make `folder` ready to receive a result, refusing one that already holds something.
+
+    `marker` names the file whose presence makes a folder ours (`manifest.json`), only to word the error.
+
+    Raises:
+        OutputError: the folder exists and is not empty, or is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file; output= wants a folder.")
+    if folder.is_dir() and any(folder.iterdir()):
+        what = "an earlier result" if (folder / marker).exists() else "other files"
+        raise OutputError(
+            f"{folder} already holds {what}; nothing was written. Choose another name= or output=, or delete it first."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _explained(error, folder) from error
+    return folder
+
+
+def require_space(folder: Path, needed: int, what: str) -> None:
+    """Refuse before the work starts when `needed` bytes (plus 5 %) would not fit.
+
+    Raises:
+        NoSpace: with both figures.
+    """
+    existing = folder
+    while not existing.exists():
+        existing = existing.parent
+    free = shutil.disk_usage(existing).free
+    if needed * 1.05 > free:
+        raise NoSpace(
+            f"{what} needs about {human_bytes(needed)} and {existing} has {human_bytes(free)} free; nothing was written."
+            " Ask for fewer tokens or choose another folder with output=."
+        )
+
+
+def human_bytes(count: float) -> str:
+    """
+    >>> human_bytes(1_200_000)
+    '1.2 MB'
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

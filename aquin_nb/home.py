@@ -1,0 +1,59 @@
+"""Where things live on disk: everything under $AQUIN_HOME (default ~/.aquin)."""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import datetime
+from pathlib import Path
+
+from .errors import OutputError
+
+
+def home() -> Path:
+    """The root of everything we keep; read from the environment on each call, so that a test can move it."""
+    return Path(os.environ.get("AQUIN_HOME", "~/.aquin")).expanduser()
+
+
+def models_dir() -> Path:
+    """Converted models, one folder a slug."""
+    return home() / "models"
+
+
+def captures_dir() -> Path:
+    """Captures, one folder a run."""
+    return home() / "captures"
+
+
+def activations_dir() -> Path:
+    """Activation stores, one folder a collection."""
+    return home() / "activations"
+
+
+def results_dir(kind: str) -> Path:
+    """Diffs and alignments: `$AQUIN_HOME/<kind>`, one folder a run."""
+    return home() / kind
+
+
+def dictionary_path(model: str, layer: int, *, user: str | None = None) -> Path:
+    """The contract path of a dictionary: the user's own under `sae/user/<model>/<name>`, a public one under `sae/<model>`."""
+    folder = home() / "sae" / "user" / slugify(model) / slugify(user) if user else home() / "sae" / slugify(model)
+    return folder / f"sae_layer{layer}.pt"
+
+
+def slugify(name: str) -> str:
+    """A name that is safe as one path component: `org/Model 1` becomes `org--Model-1`.
+
+    Raises:
+        OutputError: nothing usable is left of the name.
+    """
+    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", name.replace("/", "--")).strip("-.")
+    if not slug:
+        raise OutputError(f"{name!r} cannot be used as a name: it has no letter or digit.")
+    return slug
+
+
+def run_name(prefix: str) -> str:
+    """A default name that sorts by time: `train-20260131-142501-123`."""
+    now = datetime.now()
+    return f"{prefix}-{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03d}"
