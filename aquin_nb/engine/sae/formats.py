@@ -1,0 +1,73 @@
+"""Dictionaries on disk: one `.pt` of tensors and plain values, read without executing anything."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...errors import DictionaryError
+from ...files import whole_file
+from .config import SaeConfig
+from .dictionary import SparseAutoencoder
+
+FORMAT = "aquin-nb/sae"
+VERSION = 1
+TENSORS = ("W_enc", "W_dec", "b_enc", "b_dec")
+
+
+def save_dictionary(sae: SparseAutoencoder, path: Path) -> Path:
+    """Write `{format, version, cfg, W_enc, W_dec, b_enc, b_dec}` to `path`; an existing file is replaced whole."""
+    state: dict[str, Any] = {"format": FORMAT, "version": VERSION, "cfg": sae.cfg.to_dict()}
+    state |= {name: getattr(sae, name).detach().float().cpu().contiguous() for name in TENSORS}
+    with whole_file(path) as temporary:
+        torch.save(state, temporary)
+    sae.path = path
+    return path
+
+
+def load_dictionary(path: str | Path, device: str = "cpu") -> SparseAutoencoder:
+    """Read a dictionary written by `SparseAutoencoder.save`.
+
+    Raises:
+        DictionaryError: the file is missing, is no dictionary, is damaged, holds code, or comes from a newer version.
+
+    >>> sae = load_dictionary("~/.aquin/sae/user/tiny/demo/sae_layer3.pt")   # doctest: +SKIP
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        inside = sorted(p.name for p in path.glob("*.pt"))
+        hint = f" It holds {', '.join(inside[:6])}." if inside else " It holds no .pt file."
+        raise DictionaryError(f"{path} is a folder; name the file inside it.{hint}")
+    if not path.is_file():
+        raise DictionaryError(f"There is no dictionary at {path}.")
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise DictionaryError(
+            f"{path} holds something other than tensors and plain values; it was not executed. ({_first_line(error)})"
+        ) from error
+    except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError, OSError) as error:
+        raise DictionaryError(f"{path} is damaged or is not a .pt file. ({_first_line(error)})") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise DictionaryError(f"{path} is a .pt file, but not a dictionary written by aquin-nb.")
+    if state.get("version", 0) > VERSION:
+        raise DictionaryError(f"{path} was written by a newer aquin-nb (format {state['version']}); please upgrade.")
+    missing = [name for name in (*TENSORS, "cfg") if name not in state]
+    if missing:
+        raise DictionaryError(f"{path} lacks {', '.join(missing)}.")
+    try:
+        sae = SparseAutoencoder(SaeConfig.from_dict(state["cfg"]), *(state[name] for name in TENSORS))
+    except (DictionaryError, TypeError) as error:
+        raise DictionaryError(f"{path}: {error}") from error
+    if not all(bool(torch.isfinite(state[name]).all()) for name in TENSORS):
+        raise DictionaryError(f"{path} holds NaN or infinite weights: the training that wrote it diverged.")
+    sae.path = path
+    return sae
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0][:200]

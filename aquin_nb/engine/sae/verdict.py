@@ -1,0 +1,78 @@
+"""Go or no-go: what a trained dictionary may be used for, with the reasons in sentences.
+
+The thresholds are ours, chosen so that the three words mean what a careful colleague would say; each reason names its
+figure, so that a reader can disagree. `docs/training.md` discusses them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from .metrics import Metrics
+
+Word = Literal["usable", "weak", "smoke test only"]
+
+PROBE_SCALE_ROWS = 2_000
+MAX_DEAD_USABLE = 0.2
+MAX_DEAD = 0.5
+MAX_FVU_USABLE = 0.4
+MIN_FALL = 0.05
+MAX_GENERALISATION_RATIO = 2.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    word: Word
+    reasons: list[str]
+
+
+def judge(rows: int, d_sae: int, dead: int, recon: Sequence[float], train_fvu: float, held_out: Metrics | None) -> Verdict:
+    """Judge a run.
+
+    Args:
+        rows: rows of activations that training drew from.
+        d_sae: width of the dictionary.
+        dead: latents that fired for no row of the last epoch.
+        recon: the logged training recon MSE, first to last.
+        train_fvu: training FVU at the end (mean of the last tenth of the logged points).
+        held_out: figures on rows that training never saw; None when there were too few rows to set any aside.
+    """
+    dead_share = dead / d_sae
+    stop: list[str] = []
+    if rows < PROBE_SCALE_ROWS:
+        stop.append(
+            f"Probe-scale data: {rows:,} rows of activations for {d_sae:,} latents. A dictionary needs a corpus; below"
+            f" {PROBE_SCALE_ROWS:,} rows it can only memorise."
+        )
+    if dead_share > MAX_DEAD:
+        stop.append(f"{dead_share:.0%} of the latents are dead (limit {MAX_DEAD:.0%}).")
+    if (fall := _fall(recon)) is not None and fall < MIN_FALL:
+        stop.append(f"The reconstruction error is flat: it fell by {max(fall, 0):.1%} from first to last.")
+    if stop:
+        return Verdict("smoke test only", stop)
+
+    weak: list[str] = []
+    fvu = held_out.fvu if held_out is not None else train_fvu
+    if fvu > MAX_FVU_USABLE:
+        weak.append(f"{fvu:.0%} of the variance is unexplained on held-out rows (limit {MAX_FVU_USABLE:.0%}).")
+    if dead_share > MAX_DEAD_USABLE:
+        weak.append(f"{dead_share:.0%} of the latents are dead (limit {MAX_DEAD_USABLE:.0%}).")
+    if held_out is not None and train_fvu > 0 and held_out.fvu > MAX_GENERALISATION_RATIO * train_fvu:
+        weak.append(
+            f"It memorises: FVU is {train_fvu:.3f} on training rows and {held_out.fvu:.3f} on held-out rows."
+            " More activations would help, more steps would not."
+        )
+    if weak:
+        return Verdict("weak", weak)
+    where = "held-out rows" if held_out is not None else "training rows"
+    return Verdict("usable", [f"FVU {fvu:.3f} on {where}, {dead_share:.1%} dead latents, {rows:,} rows of activations."])
+
+
+def _fall(recon: Sequence[float]) -> float | None:
+    """Relative fall of the error between the first logged point and the mean of the last tenth."""
+    if len(recon) < 2 or recon[0] <= 0:
+        return None
+    tail = recon[-max(1, len(recon) // 10) :]
+    return 1 - (sum(tail) / len(tail)) / recon[0]
