@@ -1,1 +1,75 @@
-"""aquin-nb: sparse autoencoders in the notebook."""
+"""aquin-nb: capture, train, diff and align sparse-autoencoder dictionaries in the notebook.
+
+Nothing heavy is imported until a name is used.
+
+>>> import aquin_nb
+>>> session = aquin_nb.Session("tiny")           # doctest: +SKIP
+>>> job = session.sae.train(3)                   # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from . import errors
+    from .engine.models import fetch, load_model
+    from .engine.sae import SparseAutoencoder, load_dictionary
+    from .jobs import Job
+    from .results import Capture, SaeAlign, SaeDiff, SaeTrain, open_capture, open_training
+    from .session import Session, sae_align
+
+__all__ = [
+    "Capture",
+    "Job",
+    "SaeAlign",
+    "SaeDiff",
+    "SaeTrain",
+    "Session",
+    "SparseAutoencoder",
+    "errors",
+    "fetch",
+    "load_dictionary",
+    "load_model",
+    "open_capture",
+    "open_training",
+    "sae_align",
+]
+
+_HOMES = {
+    "Capture": ".results",
+    "Job": ".jobs",
+    "SaeAlign": ".results",
+    "SaeDiff": ".results",
+    "SaeTrain": ".results",
+    "Session": ".session",
+    "SparseAutoencoder": ".engine.sae",
+    "fetch": ".engine.models",
+    "load_dictionary": ".engine.sae",
+    "load_model": ".engine.models",
+    "open_capture": ".results",
+    "open_training": ".results",
+    "sae_align": ".session",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return importlib.import_module(".errors", __name__)
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(importlib.import_module(_HOMES[name], __name__), name)
+    except ModuleNotFoundError as error:
+        if error.name and error.name.split(".")[0] in ("torch", "transformers", "transformer_lens", "datasets", "scipy"):
+            raise ModuleNotFoundError(
+                f"aquin_nb.{name} computes, and needs {error.name}: pip install 'aquin-nb[engine]'.", name=error.name
+            ) from error
+        raise
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,189 @@
+"""Long work that leaves the cell free: a queue of jobs, one at a time, each with progress, cancel and a result."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any, Generic, Literal, TypeVar
+
+from .control import Control, Tick
+from .errors import Cancelled, SessionError
+
+T = TypeVar("T")
+Status = Literal["queued", "running", "completed", "failed", "cancelled"]
+FINISHED = ("completed", "failed", "cancelled")
+
+
+class Job(Generic[T]):
+    """A piece of work in a worker thread.
+
+    Attributes:
+        status: queued, running, completed, failed or cancelled.
+        progress: 0 to 1 over the whole job.
+        stage: what it is doing now, with its own count: `collect 12,288 of 100,000 tokens`.
+        error: the exception of a failed or cancelled job.
+
+    >>> queue = JobQueue("example")
+    >>> job = queue.submit("add", lambda control: 1 + 1)
+    >>> job.wait(timeout=10), job.status
+    (2, 'completed')
+    """
+
+    def __init__(self, name: str, work: Callable[[Control], T], stages: dict[str, float] | None = None) -> None:
+        """`stages` gives each stage's share of the whole, in order; a job of one stage needs none."""
+        self.name = name
+        self.status: Status = "queued"
+        self.progress = 0.0
+        self.error: BaseException | None = None
+        self._work = work
+        self._stages = stages or {}
+        self._control = Control(on_tick=self._on_tick)
+        self._tick: Tick | None = None
+        self._result: T | None = None
+        self._finished = threading.Event()
+        self._listeners: list[Callable[[Job[T]], None]] = []
+        self._face: Any = None
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        tail = f" · {self.stage}" if self.status == "running" and self.stage else ""
+        problem = f" · {self.error}" if self.error is not None else ""
+        return f"<Job {self.name}: {self.status}, {self.progress:.0%}{tail}{problem}>"
+
+    @property
+    def stage(self) -> str:
+        t = self._tick
+        return f"{t.stage} {t.done:,} of {t.total:,} {t.unit}".strip() if t is not None else ""
+
+    @property
+    def result(self) -> T:
+        """The result of a completed job.
+
+        Raises:
+            SessionError: it has not finished; `wait()` waits for it.
+            BaseException: what the job raised, when it failed or was cancelled.
+        """
+        if not self._finished.is_set():
+            raise SessionError(f"{self.name} is {self.status} ({self.progress:.0%}); call .wait() for its result.")
+        if self.error is not None:
+            raise self.error
+        return self._result  # type: ignore[return-value]
+
+    def wait(self, timeout: float | None = None) -> T:
+        """Block until the job ends and return its result, or raise its error.
+
+        Interrupting the cell leaves the job running; `cancel()` stops it.
+
+        Raises:
+            TimeoutError: `timeout` seconds passed; the job goes on.
+        """
+        if not self._finished.wait(timeout):
+            raise TimeoutError(f"{self.name} is still {self.status} after {timeout:g} s ({self.progress:.0%}).")
+        self._notify()
+        return self.result
+
+    def cancel(self) -> None:
+        """Ask the job to stop at its next step; a queued one never starts. What it wrote stays readable."""
+        self._control.cancel()
+        with self._lock:
+            queued = self.status == "queued"
+            if queued:
+                self.status, self.error = "cancelled", Cancelled(f"{self.name} was cancelled before it began.")
+        if queued:
+            self._end()
+
+    def on_change(self, listener: Callable[[Job[T]], None]) -> None:
+        """Call `listener(job)` when the job starts, after each report of progress and when it ends, from any thread."""
+        self._listeners.append(listener)
+
+    def show_as(self, face: Any) -> None:
+        """Give the job a face: an object whose `display()` shows it live in a cell."""
+        self._face = face
+
+    def _ipython_display_(self) -> None:
+        if self._face is not None:
+            self._face.display()
+        else:
+            print(repr(self))  # noqa: T201  the plain form of a job in a terminal
+
+    def _on_tick(self, tick: Tick) -> None:
+        self._tick = tick
+        before = 0.0
+        for stage, share in self._stages.items():
+            if stage == tick.stage:
+                self.progress = min(1.0, before + share * tick.fraction)
+                break
+            before += share
+        else:
+            if not self._stages:
+                self.progress = tick.fraction
+        self._notify()
+
+    @property
+    def tick(self) -> Tick | None:
+        """The latest report of progress."""
+        return self._tick
+
+    def _notify(self) -> None:
+        for listener in self._listeners:
+            listener(self)
+
+    def _run(self) -> None:
+        with self._lock:
+            if self.status != "queued":
+                return
+            self.status = "running"
+        self._notify()
+        try:
+            self._result = self._work(self._control)
+            self.progress, self.status = 1.0, "completed"
+        except Cancelled as error:
+            self.error, self.status = error, "cancelled"
+        except BaseException as error:
+            # Kept and raised again by wait() and .result: a worker thread has nobody above it to catch it.
+            self.error, self.status = error, "failed"
+        self._end()
+
+    def _end(self) -> None:
+        self._finished.set()
+        self._notify()
+
+
+class JobQueue:
+    """Runs jobs one after another in one daemon thread, which starts with the first job."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.jobs: list[Job[Any]] = []
+        self._queue: SimpleQueue[Job[Any]] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def submit(self, name: str, work: Callable[[Control], T], stages: dict[str, float] | None = None) -> Job[T]:
+        """Queue `work(control)` and return its job at once."""
+        job = Job(name, work, stages)
+        self.add(job)
+        return job
+
+    def add(self, job: Job[Any]) -> None:
+        with self._lock:
+            self.jobs.append(job)
+            self._queue.put(job)
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._loop, name=f"aquin-nb {self.name}", daemon=True)
+                self._thread.start()
+
+    def _loop(self) -> None:
+        while True:
+            self._queue.get()._run()
+
+    def cancel_all(self, timeout: float = 5.0) -> None:
+        """Cancel every unfinished job and wait up to `timeout` seconds for them to stop."""
+        unfinished = [job for job in self.jobs if job.status not in FINISHED]
+        for job in unfinished:
+            job.cancel()
+        deadline = time.monotonic() + timeout
+        for job in unfinished:
+            job._finished.wait(max(0.0, deadline - time.monotonic()))

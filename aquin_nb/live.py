@@ -1,0 +1,140 @@
+"""A running training in a cell: the monitor while it runs, the result's own HTML once it has ended."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from .cards import SaeTrainCard
+from .control import Tick
+from .jobs import FINISHED, Job
+from .results import SaeTrain, history_frame
+
+
+class LiveTraining:
+    """Keeps a training's card and points, feeds the monitors that show it, and freezes them when the job ends.
+
+    When the job ends every output is replaced by the static result (`display_id`), because a widget whose kernel has
+    gone shows nothing; so the saved notebook tells the story whoever opens it.
+    """
+
+    def __init__(self, job: Job[SaeTrain], card: SaeTrainCard) -> None:
+        self.job, self.card = job, card
+        self.points: list[tuple[Any, ...]] = []
+        self._monitor: Any = None
+        self._handles: list[Any] = []
+        self._lock = threading.RLock()
+        self._stage, self._stage_began, self._stage_first = "", 0.0, 0
+        job.show_as(self)
+        job.on_change(self._changed)
+
+    def point(self, point: tuple[Any, ...]) -> None:
+        """Take a logged point; called from the training thread."""
+        import numpy as np
+
+        with self._lock:
+            self.points.append(point)
+            latest = self.card.latest
+            self.card.latest = latest.model_copy(
+                update={
+                    "step": point[0],
+                    "tokens": point[1],
+                    "recon_mse": point[2],
+                    "fvu": point[3],
+                    "l0": point[4],
+                    "dead": point[5],
+                    "dead_share": point[5] / self.card.config.d_sae if self.card.config else None,
+                }
+            )
+            self.card.history_points = len(self.points)
+            if self._monitor is not None:
+                self._monitor.push(np.asarray([point], dtype=np.float64))
+
+    def edit(self, change: Callable[[SaeTrainCard], None]) -> None:
+        """Change the card under the lock and show it."""
+        with self._lock:
+            change(self.card)
+            if self._monitor is not None:
+                self._monitor.update(self.card)
+
+    def display(self) -> None:
+        """Show the job in the current cell."""
+        from IPython.display import HTML, display
+
+        with self._lock:
+            if self.job.status in FINISHED:
+                display(HTML(self._html()))
+                return
+            if not _in_kernel():
+                display({"text/plain": repr(self.job)}, raw=True)
+                return
+            if self._monitor is None:
+                import numpy as np
+
+                from .widgets.monitor import TrainingMonitor
+
+                self._monitor = TrainingMonitor(self.card, on_cancel=self.job.cancel)
+                if self.points:
+                    self._monitor.push(np.asarray(self.points, dtype=np.float64))
+            self._handles.append(display(self._monitor, display_id=True))
+
+    def _changed(self, job: Job[SaeTrain]) -> None:
+        with self._lock:
+            if job.status in FINISHED:
+                self._settle()
+                return
+            if (tick := job.tick) is not None:
+                self.card.progress = self.card.progress.model_copy(update=self._progress(tick))
+            if self._monitor is not None:
+                self._monitor.update(self.card)
+
+    def _progress(self, tick: Tick) -> dict[str, Any]:
+        """Rate and time left, measured within the present stage."""
+        now = time.monotonic()
+        if tick.stage != self._stage:
+            self._stage, self._stage_began, self._stage_first = tick.stage, now, tick.done
+        seconds = now - self._stage_began
+        rate = (tick.done - self._stage_first) / seconds if seconds > 0.5 else None
+        return {
+            "stage": tick.stage,
+            "done": tick.done,
+            "total": tick.total,
+            "unit": tick.unit,
+            "fraction": self.job.progress,
+            "rate": rate,
+            "eta_seconds": max(0.0, (tick.total - tick.done) / rate) if rate else None,
+        }
+
+    def _settle(self) -> None:
+        """Replace what was live by what stays. Runs when the job ends and again in `wait()`.
+
+        Twice, because an update sent between two cells is attributed to neither by headless runners (nbclient), and is
+        lost there; the second one is sent from within the cell that waits.
+        """
+        from IPython.display import HTML
+
+        if self.job.status != "completed" and self.card.status not in FINISHED:
+            self.card.finish(self.job.status, self.job.error)
+        if self._monitor is not None:
+            self._monitor.update(self.card)
+        if self._handles:
+            html = HTML(self._html())
+            for handle in self._handles:
+                handle.update(html)
+            if self._monitor is not None:
+                self._monitor.retire()
+                self._monitor = None
+
+    def _html(self) -> str:
+        from .widgets.html import result_html
+
+        return result_html(self.card, {"history": history_frame(self.points)})
+
+
+def _in_kernel() -> bool:
+    """Whether a front end may be listening on comms: an ipykernel, not a plain IPython terminal."""
+    from IPython import get_ipython
+
+    return getattr(get_ipython(), "kernel", None) is not None

@@ -1,0 +1,71 @@
+"""Progress of a verb that blocks its cell: one line that appears only when the work takes more than a second."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html import escape
+from typing import Any
+
+from .control import Control, Tick
+
+PATIENCE_SECONDS = 1.0
+INTERVAL_SECONDS = 0.25
+
+
+@contextmanager
+def visible(title: str) -> Iterator[Control]:
+    """A control whose progress is shown in the cell, or on standard error in a terminal, and removed at the end."""
+    line = _Line(title)
+    try:
+        yield Control(on_tick=line.tick)
+    finally:
+        line.clear()
+
+
+class _Line:
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self._began = self._shown = time.monotonic()
+        self._handle: Any = None
+        self._written = False
+
+    def tick(self, tick: Tick) -> None:
+        now = time.monotonic()
+        if now - self._began < PATIENCE_SECONDS or now - self._shown < INTERVAL_SECONDS:
+            return
+        self._shown = now
+        text = f"{self.title}: {tick.stage} {tick.done:,} of {tick.total:,} {tick.unit}".rstrip()
+        if _kernel():
+            from IPython.display import HTML, display
+
+            view = HTML(
+                f'<div style="font-size:13px"><progress value="{tick.fraction:.4f}" max="1"></progress>'
+                f" {escape(text)}</div>"
+            )
+            if self._handle is None:
+                self._handle = display(view, display_id=True)
+            else:
+                self._handle.update(view)
+        elif sys.stderr.isatty():
+            sys.stderr.write(f"\r\x1b[K{text}")
+            sys.stderr.flush()
+            self._written = True
+
+    def clear(self) -> None:
+        if self._handle is not None:
+            from IPython.display import HTML
+
+            self._handle.update(HTML(""))
+        if self._written:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+def _kernel() -> bool:
+    """Whether we run inside a notebook kernel; IPython is not imported to find out."""
+    module = sys.modules.get("IPython")
+    shell = module.get_ipython() if module is not None else None
+    return getattr(shell, "kernel", None) is not None

@@ -1,0 +1,413 @@
+"""What a verb hands back: a card, frames, a figure and a face; the only place where numbers meet views."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .cards import ActivationCaptureCard, Card, DictionaryRef, ModelRef, SaeAlignCard, SaeDiffCard, SaeTrainCard
+from .errors import OutputError, StoreError
+from .files import sha256, whole_file, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+    from torch import Tensor
+
+    from .engine.models import ModelInfo
+    from .engine.sae import SparseAutoencoder
+
+CardT = TypeVar("CardT", bound=Card)
+
+HISTORY_DTYPES = {
+    "step": "int64",
+    "tokens": "int64",
+    "recon_mse": "float64",
+    "fvu": "float64",
+    "l0": "float64",
+    "dead": "int64",
+    "lr": "float64",
+}
+
+
+class Frozen:
+    """A script-free picture of a result: what a saved notebook shows when neither kernel nor trust is there."""
+
+    def __init__(self, html: str, text: str) -> None:
+        self.html, self.text = html, text
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+
+class Result:
+    """What all results share: `.card`, `.frame`, `.frames`, `.figure()`, `.save(path)`, `.freeze()` and a face in the cell."""
+
+    card: Card
+
+    @property
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """Every table of the result by name."""
+        raise NotImplementedError
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The main table."""
+        return next(iter(self.frames.values()))
+
+    def figure(self) -> go.Figure:
+        """A plotly figure for papers and slides."""
+        raise NotImplementedError
+
+    def summary(self) -> str:
+        """One line of text."""
+        raise NotImplementedError
+
+    def html(self, *, live: bool = True) -> str:
+        """The result as HTML: a script-free table and charts, which upgrade themselves in place when `live`."""
+        from .widgets.html import result_html
+
+        return result_html(self.card, self.frames, live=live)
+
+    def freeze(self) -> Frozen:
+        """The same view without any script; show it as the last line of a cell that must never change."""
+        return Frozen(self.html(live=False), self.summary())
+
+    def save(self, path: str | Path) -> Path:
+        """Write the result to one file: `.html` (self-contained page), `.json` (the card) or `.csv` (the main table).
+
+        Raises:
+            OutputError: another suffix, or the place cannot be written.
+        """
+        path = Path(path).expanduser()
+        if path.suffix == ".html":
+            from .widgets.page import standalone_page
+
+            text = standalone_page(self.card.name, [self.html()])
+        elif path.suffix == ".json":
+            text = self.card.model_dump_json(indent=2) + "\n"
+        elif path.suffix == ".csv":
+            text = self.frame.to_csv(index=False)
+        else:
+            raise OutputError(f"{path.name}: save() writes .html, .json or .csv, told apart by the suffix.")
+        with whole_file(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        return path
+
+    def __repr__(self) -> str:
+        return self.summary()
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        # One HTML output and no widget view: a finished result needs no kernel, and a widget view without one shows
+        # its author nothing but "model not found" (docs/architecture.md, "Results are HTML that upgrades itself").
+        return {"text/plain": self.summary(), "text/html": self.html()}
+
+
+class Layers(Mapping[int, "Tensor"]):
+    """Captured tensors by layer, [probes, d_model] each, read and verified on first use (needs torch)."""
+
+    def __init__(self, capture: Capture) -> None:
+        self._capture = capture
+        self._loaded: dict[int, Tensor] = {}
+
+    def __getitem__(self, layer: int) -> Tensor:
+        if layer not in self._capture.card.layers:
+            raise KeyError(f"layer {layer} was not captured; there are {self._capture.card.layers}")
+        if layer not in self._loaded:
+            from .engine.activations.capture import read_layer
+
+            self._loaded[layer] = read_layer(self._capture.path, layer)
+        return self._loaded[layer]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._capture.card.layers)
+
+    def __len__(self) -> int:
+        return len(self._capture.card.layers)
+
+
+class Capture(Result):
+    """Activations of labelled probes.
+
+    Attributes:
+        path: the folder.
+        manifest: dict; the contract file as read.
+        frame: one row a probe, metadata keys as columns.
+        layers: layer -> tensor [probes, d_model].
+    """
+
+    card: ActivationCaptureCard
+
+    def __init__(self, path: Path, manifest: dict[str, Any], card: ActivationCaptureCard) -> None:
+        self.path, self.manifest, self.card = path, manifest, card
+        self.layers = Layers(self)
+
+    @cached_property
+    def frames(self) -> dict[str, pd.DataFrame]:
+        import pandas as pd
+
+        from .engine.activations.manifest import probe_frame
+
+        norms = pd.DataFrame([n.model_dump() for n in self.card.norms], columns=["layer", "median", "max"])
+        return {"probes": probe_frame(self.manifest), "norms": norms}
+
+    def figure(self) -> go.Figure:
+        from .widgets.figures import capture_figure
+
+        return capture_figure(self.card, self.frames["norms"])
+
+    def summary(self) -> str:
+        c = self.card
+        model = c.model.name if c.model else "?"
+        return f"Capture {c.name}: {c.n_probes} probes × {len(c.layers)} layers of {model} ({c.position}), in {self.path}"
+
+
+class SaeTrain(Result):
+    """A trained dictionary.
+
+    Attributes:
+        path: the `.pt`.
+        history: DataFrame `step, tokens, recon_mse, fvu, l0, dead, lr`, one row a logged point.
+        verdict: "usable", "weak" or "smoke test only"; reasons: list of sentences.
+        dictionary: the `SparseAutoencoder`, read on first use.
+    """
+
+    card: SaeTrainCard
+
+    def __init__(
+        self, path: Path, card: SaeTrainCard, history: pd.DataFrame, dictionary: SparseAutoencoder | None = None
+    ) -> None:
+        self.path, self.card, self.history, self._dictionary = path, card, history, dictionary
+
+    @property
+    def dictionary(self) -> SparseAutoencoder:
+        if self._dictionary is None:
+            from .engine.sae import load_dictionary
+
+            self._dictionary = load_dictionary(self.path)
+        return self._dictionary
+
+    @property
+    def verdict(self) -> str:
+        assert self.card.verdict is not None
+        return self.card.verdict
+
+    @property
+    def reasons(self) -> list[str]:
+        return list(self.card.reasons)
+
+    @property
+    def frames(self) -> dict[str, pd.DataFrame]:
+        return {"history": self.history}
+
+    def figure(self) -> go.Figure:
+        from .widgets.figures import training_figure
+
+        return training_figure(self.card, self.history)
+
+    def summary(self) -> str:
+        return f"SaeTrain {self.card.name}: {self.verdict} — {' '.join(self.reasons)} ({self.path})"
+
+
+class SaeDiff(Result):
+    """Base and checkpoint through one dictionary.
+
+    Attributes:
+        frame: `feature, mean_base, mean_checkpoint, delta, rate_base, rate_checkpoint, changed`, one row a feature.
+        n_changed, mean_abs_delta, max_abs_delta: over all features.
+        path: the folder it was written to.
+    """
+
+    card: SaeDiffCard
+
+    def __init__(self, path: Path, card: SaeDiffCard, frame: pd.DataFrame) -> None:
+        self.path, self.card, self._frame = path, card, frame
+
+    @property
+    def frames(self) -> dict[str, pd.DataFrame]:
+        return {"features": self._frame}
+
+    @property
+    def n_changed(self) -> int:
+        return self.card.n_changed
+
+    @property
+    def mean_abs_delta(self) -> float:
+        return self.card.mean_abs_delta
+
+    @property
+    def max_abs_delta(self) -> float:
+        return self.card.max_abs_delta
+
+    def figure(self) -> go.Figure:
+        from .widgets.figures import diff_figure
+
+        return diff_figure(self.card, self._frame)
+
+    def summary(self) -> str:
+        c = self.card
+        return (
+            f"SaeDiff {c.name}: {c.n_changed:,} of {c.n_features:,} features changed, mean |Δ| {c.mean_abs_delta:.4g},"
+            f" max |Δ| {c.max_abs_delta:.4g} over {c.n_tokens:,} {'texts' if _embedding(c) else 'tokens'}"
+        )
+
+
+class SaeAlign(Result):
+    """Two dictionaries matched one to one.
+
+    Attributes:
+        frame: `a, b, cosine, kind`, one row a pair.
+        mean_cosine, objective, bound, gap: as `engine.analysis.assignment.Matching`.
+        path: the folder it was written to; `map.csv` inside is the frame.
+    """
+
+    card: SaeAlignCard
+
+    def __init__(self, path: Path, card: SaeAlignCard, frame: pd.DataFrame) -> None:
+        self.path, self.card, self._frame = path, card, frame
+
+    @property
+    def frames(self) -> dict[str, pd.DataFrame]:
+        return {"pairs": self._frame}
+
+    @property
+    def mean_cosine(self) -> float:
+        return self.card.mean_cosine
+
+    @property
+    def objective(self) -> float:
+        return self.card.objective
+
+    @property
+    def bound(self) -> float:
+        return self.card.bound
+
+    @property
+    def gap(self) -> float:
+        return self.card.gap
+
+    def figure(self) -> go.Figure:
+        from .widgets.figures import align_figure
+
+        return align_figure(self.card, self._frame)
+
+    def summary(self) -> str:
+        c = self.card
+        return (
+            f"SaeAlign {c.name}: {c.n_pairs:,} pairs of {c.a.name} and {c.b.name}, mean cosine {c.mean_cosine:.4f},"
+            f" {c.share_above_0_7:.0%} ≥ 0.7, gap {c.gap:g}"
+        )
+
+
+class Inspection:
+    """Tokens of a text and the features they turn on. A look, not a run: it has a frame and a face, but no card.
+
+    Attributes:
+        text: the text.
+        frame: `position, token, rank, feature, activation`, active features only, strongest first.
+    """
+
+    def __init__(self, text: str, frame: pd.DataFrame, title: str) -> None:
+        self.text, self.frame, self.title = text, frame, title
+
+    def __repr__(self) -> str:
+        return f"{self.title}\n{self.frame.to_string(index=False, max_rows=20)}"
+
+    def _repr_html_(self) -> str:
+        from .widgets.html import tokens_html
+
+        return tokens_html(self.title, self.frame)
+
+
+def _embedding(card: Card) -> bool:
+    return card.model is not None and card.model.mode == "embedding"
+
+
+def model_ref(info: ModelInfo) -> ModelRef:
+    """The card's account of a loaded model."""
+    fields = {name: getattr(info, name) for name in ModelRef.model_fields if name != "checkpoint"}
+    checkpoint = info.checkpoint
+    if checkpoint is not None:
+        fields["checkpoint"] = {
+            "path": checkpoint.path,
+            "step": checkpoint.step,
+            "fingerprint": checkpoint.fingerprint,
+        }
+    return ModelRef(**fields)
+
+
+def dictionary_ref(sae: SparseAutoencoder) -> DictionaryRef:
+    """The card's account of a dictionary; one that was never saved has an empty path and fingerprint."""
+    return DictionaryRef(
+        path=str(sae.path or ""),
+        name=sae.cfg.name or (sae.path.stem if sae.path else "unsaved"),
+        architecture=sae.cfg.architecture,
+        d_in=sae.cfg.d_in,
+        d_sae=sae.cfg.d_sae,
+        layer=sae.cfg.layer,
+        fingerprint=sha256(sae.path) if sae.path else "",
+    )
+
+
+def open_capture(path: str | Path) -> Capture:
+    """Open a capture folder; the manifest, the frame and the view need no torch, `.layers` does.
+
+    Raises:
+        StoreError: not a capture, incomplete, or damaged.
+    """
+    from .engine.activations.manifest import read_manifest
+
+    folder = Path(path).expanduser()
+    manifest = read_manifest(folder)
+    return Capture(folder, manifest, _read_card(folder / "card.json", ActivationCaptureCard))
+
+
+def open_training(path: str | Path) -> SaeTrain:
+    """Open a trained dictionary's `.pt` with the card and history beside it, as `train` returned them.
+
+    Raises:
+        StoreError: the card or the history is missing or damaged.
+    """
+    import pandas as pd
+
+    file = Path(path).expanduser()
+    card = _read_card(file.with_suffix(".card.json"), SaeTrainCard)
+    history = file.with_suffix(".history.csv")
+    try:
+        frame = pd.read_csv(history, dtype=HISTORY_DTYPES)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{history} cannot be read: {error}") from error
+    return SaeTrain(file, card, frame)
+
+
+def _read_card(path: Path, kind: type[CardT]) -> CardT:
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise StoreError(f"{path.parent} has no {path.name}; it was not written by aquin-nb, or not finished.") from None
+    except ValueError as error:
+        raise StoreError(f"{path} is damaged or from a newer aquin-nb: {str(error).splitlines()[0]}") from error
+
+
+def write_card(card: Card, path: Path) -> None:
+    """Write a card as JSON, whole or not at all."""
+    write_json(path, json.loads(card.model_dump_json()))
+
+
+def write_frame(frame: pd.DataFrame, path: Path) -> None:
+    """Write a frame as CSV, whole or not at all."""
+    with whole_file(path) as temporary:
+        frame.to_csv(temporary, index=False)
+
+
+def history_frame(points: list[tuple[Any, ...]]) -> pd.DataFrame:
+    """Logged points as a frame with the history's columns and dtypes, also when there are none."""
+    import pandas as pd
+
+    return pd.DataFrame(points, columns=list(HISTORY_DTYPES)).astype(HISTORY_DTYPES)

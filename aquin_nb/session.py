@@ -1,0 +1,293 @@
+"""Session: one locked model, one bound dictionary, and the verbs."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from . import home
+from .cards import ActivationCaptureCard, LayerNorms, ProbePreview, SessionCard
+from .engine.activations.capture import capture
+from .engine.activations.probes import builtin_probes, read_probes
+from .engine.analysis.inspect import inspect
+from .engine.models import Model, load_model
+from .engine.sae import SparseAutoencoder, load_dictionary
+from .errors import DictionaryError, ModelError, SessionError
+from .files import claim_folder
+from .jobs import JobQueue
+from .progress import visible
+from .results import Capture, Inspection, dictionary_ref, model_ref, write_card
+from .verbs.align import sae_align
+from .verbs.sae import SaeVerbs
+
+__all__ = ["Session", "sae_align"]
+
+PROBE_PREVIEW = 50
+
+
+class Session:
+    """One model, locked for the life of the session, and at most one bound dictionary.
+
+    Args:
+        model: catalogue slug (`tiny`, `smollm2-135m`, `minilm`, `gpt2`, ...), hub id, local folder or GGUF file.
+        name: names the session's runs; the default is the model's name and the time.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        dtype: "auto" (bfloat16 where a short measurement shows it is faster), "float32", "bfloat16" or "float16".
+        backend: "transformer-lens" or "huggingface"; embedding models always use Hugging Face.
+
+    Raises:
+        ModelError: the model cannot be found or loaded.
+
+    >>> session = Session("tiny")                                       # doctest: +SKIP
+    >>> capture = session.capture_activations(count=6)                  # doctest: +SKIP
+    >>> job = session.sae.train(3, quick=True)                          # doctest: +SKIP
+    >>> session.load_sae(path=job.wait().path)                          # doctest: +SKIP
+    >>> session.inspect("The cat sat on the mat.")                      # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: str = "tiny",
+        *,
+        name: str | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        backend: str = "transformer-lens",
+    ) -> None:
+        self._asked = str(model)
+        self._options = {"device": device, "dtype": dtype, "backend": backend}
+        with visible(f"Loading {model}") as control:
+            self.model: Model = load_model(model, control=control, **self._options)
+        self.name = name or home.run_name(home.slugify(self.model.info.name))
+        self.dictionary: SparseAutoencoder | None = None
+        self.layer: int | None = None
+        self.jobs = JobQueue(self.name)
+        self.sae = SaeVerbs(self)
+        self._tuned: tuple[str, Model] | None = None
+
+    def __repr__(self) -> str:
+        i = self.model.info
+        bound = f", bound to {self.dictionary!r}" if self.dictionary is not None else ""
+        return (
+            f"Session({i.name}: {i.mode}, {i.n_layers} layers, d_model {i.d_model}, {i.dtype} on {i.device}"
+            f" through {i.backend}{bound})"
+        )
+
+    @property
+    def card(self) -> SessionCard:
+        """What the session is: model, dictionary and the versions behind it."""
+        card = SessionCard(
+            name=self.name,
+            status="running",
+            model=model_ref(self.model.info),
+            dictionary=dictionary_ref(self.dictionary) if self.dictionary is not None else None,
+            versions=_versions(),
+        )
+        return card
+
+    def load_model(self, model: str) -> None:
+        """Refused unless `model` is the one already loaded: results of one session all speak of the same weights.
+
+        Raises:
+            SessionError: with the way to open a second session.
+        """
+        if str(model) not in (self._asked, self.model.info.name):
+            raise SessionError(
+                f"This session is locked to {self.model.info.name}. Open another one for {model}:"
+                f' Session("{model}"). A fine-tuned checkpoint of {self.model.info.name} goes to the verbs as checkpoint=.'
+            )
+
+    def tuned(self, checkpoint: str | Path | None) -> Model:
+        """The session's model, or its fine-tuned version; the latest one is kept for the next verb.
+
+        Raises:
+            CheckpointError: unreadable, or not of this model.
+        """
+        if checkpoint is None:
+            return self.model
+        key = str(Path(checkpoint).expanduser())
+        if self._tuned is None or self._tuned[0] != key:
+            self._tuned = None  # free the previous one before the next is loaded
+            self._tuned = key, load_model(self._asked, checkpoint=str(checkpoint), **self._options)
+        return self._tuned[1]
+
+    def load_sae(
+        self,
+        *,
+        user: str | None = None,
+        path: str | Path | None = None,
+        public: int | None = None,
+        layer: int | None = None,
+    ) -> SparseAutoencoder:
+        """Bind a dictionary without reloading the model, and return it.
+
+        Args:
+            user: a name you gave `sae.train`; `layer` picks one when it holds several.
+            path: a dictionary file.
+            public: the layer of a public dictionary of this model under `$AQUIN_HOME/sae/<model>`.
+
+        Raises:
+            SessionError: not exactly one of user, path, public.
+            DictionaryError: no such dictionary, unreadable, or its d_in is not the model's width.
+        """
+        if sum(x is not None for x in (user, path, public)) != 1:
+            raise SessionError("load_sae wants exactly one of user=NAME, path=FILE or public=LAYER.")
+        if user is not None:
+            file = self._user_dictionary(user, layer)
+        elif public is not None:
+            file = home.dictionary_path(self.model.info.name, public)
+        else:
+            assert path is not None
+            file = Path(path)
+        sae = load_dictionary(file)
+        self.bind(sae, layer)
+        return sae
+
+    def bind(self, sae: SparseAutoencoder, layer: int | None = None) -> None:
+        """Bind a dictionary that is already in memory to `layer` (default: the one it was trained on).
+
+        Raises:
+            DictionaryError: its d_in is not the model's width, or no layer is known.
+        """
+        sae.check_input(self.model.d_model, self.model.info.name)
+        at = layer if layer is not None else sae.cfg.layer
+        if at is None:
+            raise DictionaryError("The dictionary does not say which layer it reads; pass layer=.")
+        self.layer = self.model.check_layer(at)
+        self.dictionary = sae.to(self.model.device)
+
+    def _user_dictionary(self, user: str, layer: int | None) -> Path:
+        model = self.model.info.name
+        folder = home.dictionary_path(model, 0, user=user).parent
+        if layer is not None:
+            return home.dictionary_path(model, layer, user=user)
+        found = sorted(folder.glob("sae_layer*.pt"))
+        if len(found) == 1:
+            return found[0]
+        if found:
+            layers = ", ".join(sorted(f.stem.removeprefix("sae_layer") for f in found))
+            raise DictionaryError(f"{user} holds dictionaries of layers {layers}; pass layer= to pick one.")
+        names = sorted(p.name for p in folder.parent.glob("*")) if folder.parent.is_dir() else []
+        known = f" There are: {', '.join(names[:12])}." if names else " None has been trained yet: session.sae.train(layer)."
+        raise DictionaryError(f"There is no dictionary {user!r} of {model}.{known}")
+
+    def bound(self) -> tuple[SparseAutoencoder, int]:
+        """The bound dictionary and its layer.
+
+        Raises:
+            SessionError: none is bound.
+        """
+        if self.dictionary is None or self.layer is None:
+            raise SessionError("No dictionary is bound. Train one with session.sae.train(layer) and session.load_sae(...).")
+        return self.dictionary, self.layer
+
+    def capture_activations(
+        self,
+        prompts: str | Path | Sequence[Any] | None = None,
+        *,
+        count: int = 6,
+        topic: str = "general knowledge",
+        layers: str | int | Sequence[int] = "all",
+        position: str | None = None,
+        checkpoint: str | Path | None = None,
+        encode_sae: bool = False,
+        sae_layer: int | None = None,
+        name: str | None = None,
+        output: str | Path | None = None,
+    ) -> Capture:
+        """Capture one vector a probe and layer.
+
+        Args:
+            prompts: JSON or JSONL file, or a list of strings, `{text|prompt: ..., **metadata}` or
+                `{instruction, response}` rows; every extra key is kept. Default: `count` built-in probes on `topic`.
+            layers: "all", one layer or several.
+            position: "last" (token) or "mean" (over tokens, BOS left out). Default: "last" for language models,
+                "mean" for embedding models, which have nothing else.
+            checkpoint: a fine-tuned `.pt` to capture from instead of the base weights.
+            encode_sae: also store the probes' features under the bound dictionary, at `sae_layer` (default: its own).
+            output: a folder that does not exist yet or is empty; default `$AQUIN_HOME/captures/<name>`.
+
+        Raises:
+            ProbeError, ModelError, CheckpointError, DictionaryError, OutputError, NoSpace, OutOfMemory.
+        """
+        probes = read_probes(prompts) if prompts is not None else builtin_probes(topic, count)
+        embedding = self.model.mode == "embedding"
+        position = position or ("mean" if embedding else "last")
+        chosen = self._layers(layers)
+        sae, at = (None, None)
+        if encode_sae:
+            sae, bound_at = self.bound()
+            at = bound_at if sae_layer is None else self.model.check_layer(sae_layer)
+        elif sae_layer is not None:
+            raise SessionError("sae_layer= does nothing without encode_sae=True.")
+        run = name or home.run_name("capture")
+        folder = Path(output).expanduser() if output is not None else home.captures_dir() / home.slugify(run)
+        claim_folder(folder, "manifest.json")
+        model = self.tuned(checkpoint)
+        card = ActivationCaptureCard(
+            name=run, model=model_ref(model.info), topic=None if prompts is not None else topic, position=position
+        )
+        card.start()
+        with visible(f"Capturing {len(probes)} probes") as control:
+            data = capture(
+                model,
+                probes,
+                layers=chosen,
+                position=position,
+                output=folder,
+                dictionary=sae,
+                sae_layer=at,
+                name=run,
+                topic=card.topic,
+                control=control,
+            )
+        card.n_probes, card.layers, card.dtype = len(probes), list(chosen), "float32"
+        card.metadata_keys = sorted({key for probe in probes for key in probe.metadata})
+        card.norms = [
+            LayerNorms(layer=n, median=float(x.norm(dim=1).median()), max=float(x.norm(dim=1).max()))
+            for n, x in data.layers.items()
+        ]
+        card.probes = [ProbePreview(row=i, text=p.text) for i, p in enumerate(probes[:PROBE_PREVIEW])]
+        card.dictionary = dictionary_ref(sae) if sae is not None else None
+        card.finish("completed")
+        write_card(card, folder / "card.json")
+        return Capture(folder, data.manifest, card)
+
+    def _layers(self, layers: str | int | Sequence[int]) -> list[int]:
+        if layers == "all":
+            return list(range(self.model.n_layers))
+        if isinstance(layers, str):
+            raise ModelError(f'layers must be "all", a number or a list of numbers, not {layers!r}.')
+        wanted = [layers] if isinstance(layers, int) else list(layers)
+        if not wanted:
+            raise ModelError("layers is empty; name at least one layer.")
+        return sorted({self.model.check_layer(layer) for layer in wanted})
+
+    def inspect(self, text: str, top: int = 10) -> Inspection:
+        """Which features of the bound dictionary a text turns on: tokens × the `top` strongest.
+
+        Raises:
+            SessionError: no dictionary is bound.
+            ProbeError: nothing in the text to look at.
+        """
+        sae, layer = self.bound()
+        frame = inspect(self.model, sae, layer, text, top)
+        return Inspection(text, frame, f"{sae.cfg.name or 'dictionary'} at layer {layer} of {self.model.info.name}")
+
+    def close(self) -> None:
+        """Cancel what is running and forget the fine-tuned model; the files stay."""
+        self.jobs.cancel_all()
+        self._tuned = None
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in ("aquin-nb", "torch", "transformers", "transformer-lens"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
