@@ -1,0 +1,181 @@
+"""A loaded model: text in, block outputs out."""
+
+from __future__ import annotations
+
+import operator
+import threading
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ...errors import ModelError, OutOfMemory
+from .backends import Backend
+from .info import ModelInfo
+from .tokens import TokenPolicy, Tokens, batch, encode, tokenize
+from .untyped import HFTokenizer
+
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # CUDA and MPS; the CPU allocator
+
+
+class Model:
+    """One loaded model; made by `load_model`.
+
+    A model is locked while it runs (`lock`), so several threads may share it.
+
+    >>> from aquin_nb.engine.models import load_model
+    >>> model = load_model("tiny", device="cpu", dtype="float32")
+    >>> tokens = model.tokenize(["In the beginning"])
+    >>> {layer: tuple(x.shape)[2] for layer, x in model.residuals(tokens, [2, 5]).items()}
+    {2: 128, 5: 128}
+    """
+
+    def __init__(self, info: ModelInfo, tokenizer: HFTokenizer, backend: Backend, policy: TokenPolicy) -> None:
+        self.info = info
+        self.tokenizer = tokenizer
+        self.backend = backend
+        self.policy = policy
+        self.lock = threading.RLock()
+        self._strings: dict[int, str] = {}
+
+    def __repr__(self) -> str:
+        i = self.info
+        tuned = f", checkpoint step {i.checkpoint.step}" if i.checkpoint else ""
+        return f"Model({i.name}: {i.mode}, {i.n_layers} layers, d_model {i.d_model}, {i.dtype} on {i.device}{tuned})"
+
+    @property
+    def mode(self) -> str:
+        return self.info.mode
+
+    @property
+    def n_layers(self) -> int:
+        return self.info.n_layers
+
+    @property
+    def d_model(self) -> int:
+        return self.info.d_model
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.info.device)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        dtype: torch.dtype = getattr(torch, self.info.dtype)
+        return dtype
+
+    @property
+    def bos_id(self) -> int | None:
+        """The id put in front of every input of a language model; None where the tokenizer has none."""
+        return self.policy.bos_id
+
+    @property
+    def eos_id(self) -> int | None:
+        return self.policy.eos_id
+
+    @property
+    def context(self) -> int:
+        """The longest input in tokens, BOS included."""
+        return self.policy.context
+
+    def hook(self, layer: int) -> str:
+        """The field's name of the place read: `blocks.<layer>.hook_resid_post`."""
+        return f"blocks.{self.check_layer(layer)}.hook_resid_post"
+
+    def check_layer(self, layer: int) -> int:
+        """`layer` as an int.
+
+        Raises:
+            ModelError: it is not a whole number from 0 to n_layers - 1.
+        """
+        try:
+            index = operator.index(layer)
+        except TypeError:
+            index = -1
+        if isinstance(layer, bool) or not 0 <= index < self.n_layers:
+            raise ModelError(f"layer={layer!r}: {self.info.name} has layers 0 to {self.n_layers - 1}.")
+        return index
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each text as it stands (no BOS, no truncation), for callers that pack contexts themselves."""
+        return encode(self.tokenizer, texts)
+
+    def batch(self, rows: Sequence[Sequence[int]]) -> Tokens:
+        """Rows of ids (BOS already in front) as one right-padded batch with its masks."""
+        return batch(rows, self.policy)
+
+    def tokenize(self, texts: Sequence[str], *, max_tokens: int | None = None) -> Tokens:
+        """A batch of texts; see `tokens.tokenize`. Default length: the context, at most 512.
+
+        Raises:
+            ModelError: texts is one string, or max_tokens is outside the model's context.
+        """
+        return tokenize(self.tokenizer, self.policy, texts, max_tokens)
+
+    def residuals(self, tokens: Tokens, layers: Sequence[int]) -> dict[int, Tensor]:
+        """Block outputs {layer: [b, t, d_model]} in one forward pass, on the model's device and in its dtype.
+
+        This is `hook_resid_post`, Hugging Face's `hidden_states[layer + 1]`, at every layer, the last one included
+        (where Hugging Face reports the value after the final norm instead). Nothing after the last layer asked is
+        run. Values at padding positions mean nothing.
+
+        Raises:
+            ModelError: no layer, an unknown layer, or rows longer than the context.
+            OutOfMemory: with the batch size to try.
+        """
+        wanted = sorted({self.check_layer(layer) for layer in layers})
+        if not wanted:
+            raise ModelError("layers is empty: name at least one layer.")
+        rows, width = tokens.ids.shape
+        if width > self.context:
+            raise ModelError(f"A row has {width} tokens; the context of {self.info.name} is {self.context}.")
+        if rows == 0:
+            empty = torch.empty((0, width, self.d_model), dtype=self.dtype, device=self.device)
+            return dict.fromkeys(wanted, empty)
+        ids = tokens.ids.to(self.device)
+        mask = tokens.mask.to(self.device) if self.mode == "embedding" else None
+        with self.lock:
+            try:
+                return self.backend.residuals(ids, mask, wanted)
+            except RuntimeError as error:  # torch.OutOfMemoryError is one
+                if not any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
+                    raise
+                shape = rows, width
+        # Outside the handler: the traceback would keep the activations alive that must be freed for the next try.
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        raise OutOfMemory(_smaller(*shape, str(self.device)))
+
+    def pooled(self, tokens: Tokens, layers: Sequence[int]) -> dict[int, Tensor]:
+        """{layer: [b, d_model]} float32 on the model's device: the mean over each row's analysed tokens.
+
+        In embedding mode these are all real tokens, and the last layer's mean is what sentence-transformers calls
+        mean pooling. In a language model BOS stays out: its norm would drown the rest. A row without analysed tokens
+        gives zeros.
+        """
+        weight = tokens.analysed.to(self.device, torch.float32).unsqueeze(-1)
+        count = weight.sum(1).clamp(min=1)
+        return {
+            layer: torch.where(weight > 0, value.float(), 0.0).sum(1) / count
+            for layer, value in self.residuals(tokens, layers).items()
+        }
+
+    def token_strings(self, ids: Sequence[int]) -> list[str]:
+        """How each token reads on its own, spaces kept; a fragment of a multi-byte character is shown as its piece."""
+        return [self._string(int(index)) for index in ids]
+
+    def _string(self, index: int) -> str:
+        if index not in self._strings:
+            piece = str(self.tokenizer.convert_ids_to_tokens(index))
+            if "▁" in piece:  # sentencepiece: decoding one token alone would drop its leading space
+                text = piece.replace("▁", " ")
+            else:
+                text = self.tokenizer.decode([index], skip_special_tokens=False, clean_up_tokenization_spaces=False)
+            self._strings[index] = piece if "\ufffd" in text or not text else text
+        return self._strings[index]
+
+
+def _smaller(rows: int, width: int, device: str) -> str:
+    if rows > 1:
+        return f"{rows} rows of {width} tokens do not fit in the memory of {device}; try batch_size={rows // 2}."
+    return f"One row of {width} tokens does not fit in the memory of {device}; use a shorter context or device='cpu'."
