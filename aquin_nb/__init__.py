@@ -64,7 +64,13 @@ def __getattr__(name: str) -> Any:
     try:
         return getattr(importlib.import_module(_HOMES[name], __name__), name)
     except ModuleNotFoundError as error:
-        if error.name and error.name.split(".")[0] in ("torch", "transformers", "transformer_lens", "datasets", "scipy"):
+        if error.name and error.name.split(".")[0] in (
+            "torch",
+            "transformers",
+            "transformer_lens",
+            "datasets",
+            "scipy",
+        ):
             raise ModuleNotFoundError(
                 f"aquin_nb.{name} computes, and needs {error.name}: pip install 'aquin-nb[engine]'.", name=error.name
             ) from error

@@ -116,8 +116,8 @@ def require_space(folder: Path, needed: int, what: str) -> None:
     free = shutil.disk_usage(existing).free
     if needed * 1.05 > free:
         raise NoSpace(
-            f"{what} needs about {human_bytes(needed)} and {existing} has {human_bytes(free)} free; nothing was written."
-            " Ask for fewer tokens or choose another folder with output=."
+            f"{what} needs about {human_bytes(needed)} and {existing} has {human_bytes(free)} free; nothing was"
+            " written. Ask for fewer tokens or choose another folder with output=."
         )
 
 

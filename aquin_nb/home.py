@@ -36,7 +36,10 @@ def results_dir(kind: str) -> Path:
 
 
 def dictionary_path(model: str, layer: int, *, user: str | None = None) -> Path:
-    """The contract path of a dictionary: the user's own under `sae/user/<model>/<name>`, a public one under `sae/<model>`."""
+    """The contract path of a dictionary.
+
+    The user's own lie in `sae/user/<model>/<name>`, public ones in `sae/<model>`.
+    """
     folder = home() / "sae" / "user" / slugify(model) / slugify(user) if user else home() / "sae" / slugify(model)
     return folder / f"sae_layer{layer}.pt"
 

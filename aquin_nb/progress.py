@@ -7,9 +7,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
-from typing import Any
+from typing import Any, TypeVar
 
 from .control import Control, Tick
+from .jobs import FINISHED, Job
+
+T = TypeVar("T")
 
 PATIENCE_SECONDS = 1.0
 INTERVAL_SECONDS = 0.25
@@ -69,3 +72,20 @@ def _kernel() -> bool:
     module = sys.modules.get("IPython")
     shell = module.get_ipython() if module is not None else None
     return getattr(shell, "kernel", None) is not None
+
+
+def terminal(job: Job[T]) -> T:
+    """Wait for a job and show its progress on standard error: a moving line on a terminal, else a line every 5 %."""
+    moving, said = sys.stderr.isatty(), -1
+    while job.status not in FINISHED:
+        text = f"{job.name}: {job.progress:.0%} {job.stage}"
+        if moving:
+            sys.stderr.write(f"\r\x1b[K{text}")
+            sys.stderr.flush()
+        elif int(job.progress * 20) > said:
+            said = int(job.progress * 20)
+            sys.stderr.write(f"{text}\n")
+        time.sleep(INTERVAL_SECONDS)
+    if moving:
+        sys.stderr.write("\r\x1b[K")
+    return job.wait()

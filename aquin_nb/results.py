@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
     from torch import Tensor
 
+    from .engine.activations.captured import CaptureData
     from .engine.models import ModelInfo
     from .engine.sae import SparseAutoencoder
 
@@ -47,7 +47,7 @@ class Frozen:
 
 
 class Result:
-    """What all results share: `.card`, `.frame`, `.frames`, `.figure()`, `.save(path)`, `.freeze()` and a face in the cell."""
+    """What all results share: `.card`, `.frame`, `.frames`, `.figure()`, `.save(path)`, `.freeze()` and a face."""
 
     card: Card
 
@@ -109,29 +109,6 @@ class Result:
         return {"text/plain": self.summary(), "text/html": self.html()}
 
 
-class Layers(Mapping[int, "Tensor"]):
-    """Captured tensors by layer, [probes, d_model] each, read and verified on first use (needs torch)."""
-
-    def __init__(self, capture: Capture) -> None:
-        self._capture = capture
-        self._loaded: dict[int, Tensor] = {}
-
-    def __getitem__(self, layer: int) -> Tensor:
-        if layer not in self._capture.card.layers:
-            raise KeyError(f"layer {layer} was not captured; there are {self._capture.card.layers}")
-        if layer not in self._loaded:
-            from .engine.activations.capture import read_layer
-
-            self._loaded[layer] = read_layer(self._capture.path, layer)
-        return self._loaded[layer]
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._capture.card.layers)
-
-    def __len__(self) -> int:
-        return len(self._capture.card.layers)
-
-
 class Capture(Result):
     """Activations of labelled probes.
 
@@ -139,23 +116,26 @@ class Capture(Result):
         path: the folder.
         manifest: dict; the contract file as read.
         frame: one row a probe, metadata keys as columns.
-        layers: layer -> tensor [probes, d_model].
+        layers: layer -> float32 tensor [probes, d_model], read and checked on first use (needs torch).
+        features: sparse CSR tensor [probes, d_sae] when the probes were also encoded, else None.
     """
 
     card: ActivationCaptureCard
 
-    def __init__(self, path: Path, manifest: dict[str, Any], card: ActivationCaptureCard) -> None:
-        self.path, self.manifest, self.card = path, manifest, card
-        self.layers = Layers(self)
+    def __init__(self, data: CaptureData, card: ActivationCaptureCard) -> None:
+        self._data, self.card = data, card
+        self.path, self.manifest, self.layers = data.path, data.manifest, data.layers
+
+    @property
+    def features(self) -> Tensor | None:
+        return self._data.features
 
     @cached_property
     def frames(self) -> dict[str, pd.DataFrame]:
         import pandas as pd
 
-        from .engine.activations.manifest import probe_frame
-
         norms = pd.DataFrame([n.model_dump() for n in self.card.norms], columns=["layer", "median", "max"])
-        return {"probes": probe_frame(self.manifest), "norms": norms}
+        return {"probes": self._data.frame, "norms": norms}
 
     def figure(self) -> go.Figure:
         from .widgets.figures import capture_figure
@@ -165,7 +145,9 @@ class Capture(Result):
     def summary(self) -> str:
         c = self.card
         model = c.model.name if c.model else "?"
-        return f"Capture {c.name}: {c.n_probes} probes × {len(c.layers)} layers of {model} ({c.position}), in {self.path}"
+        return (
+            f"Capture {c.name}: {c.n_probes} probes × {len(c.layers)} layers of {model} ({c.position}), in {self.path}"
+        )
 
 
 class SaeTrain(Result):
@@ -361,11 +343,10 @@ def open_capture(path: str | Path) -> Capture:
     Raises:
         StoreError: not a capture, incomplete, or damaged.
     """
-    from .engine.activations.manifest import read_manifest
+    from .engine.activations.captured import read_capture
 
-    folder = Path(path).expanduser()
-    manifest = read_manifest(folder)
-    return Capture(folder, manifest, _read_card(folder / "card.json", ActivationCaptureCard))
+    data = read_capture(path)
+    return Capture(data, _read_card(data.path / "card.json", ActivationCaptureCard))
 
 
 def open_training(path: str | Path) -> SaeTrain:
@@ -390,7 +371,9 @@ def _read_card(path: Path, kind: type[CardT]) -> CardT:
     try:
         return kind.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise StoreError(f"{path.parent} has no {path.name}; it was not written by aquin-nb, or not finished.") from None
+        raise StoreError(
+            f"{path.parent} has no {path.name}; it was not written by aquin-nb, or not finished."
+        ) from None
     except ValueError as error:
         raise StoreError(f"{path} is damaged or from a newer aquin-nb: {str(error).splitlines()[0]}") from error
 

@@ -6,7 +6,7 @@ import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from . import home
 from .cards import ActivationCaptureCard, LayerNorms, ProbePreview, SessionCard
@@ -58,7 +58,7 @@ class Session:
         backend: str = "transformer-lens",
     ) -> None:
         self._asked = str(model)
-        self._options = {"device": device, "dtype": dtype, "backend": backend}
+        self._options: dict[str, Any] = {"device": device, "dtype": dtype, "backend": backend}
         with visible(f"Loading {model}") as control:
             self.model: Model = load_model(model, control=control, **self._options)
         self.name = name or home.run_name(home.slugify(self.model.info.name))
@@ -97,7 +97,8 @@ class Session:
         if str(model) not in (self._asked, self.model.info.name):
             raise SessionError(
                 f"This session is locked to {self.model.info.name}. Open another one for {model}:"
-                f' Session("{model}"). A fine-tuned checkpoint of {self.model.info.name} goes to the verbs as checkpoint=.'
+                f' Session("{model}"). A fine-tuned checkpoint of {self.model.info.name} goes to the verbs as'
+                " checkpoint=."
             )
 
     def tuned(self, checkpoint: str | Path | None) -> Model:
@@ -171,7 +172,11 @@ class Session:
             layers = ", ".join(sorted(f.stem.removeprefix("sae_layer") for f in found))
             raise DictionaryError(f"{user} holds dictionaries of layers {layers}; pass layer= to pick one.")
         names = sorted(p.name for p in folder.parent.glob("*")) if folder.parent.is_dir() else []
-        known = f" There are: {', '.join(names[:12])}." if names else " None has been trained yet: session.sae.train(layer)."
+        known = (
+            f" There are: {', '.join(names[:12])}."
+            if names
+            else " None has been trained yet: session.sae.train(layer)."
+        )
         raise DictionaryError(f"There is no dictionary {user!r} of {model}.{known}")
 
     def bound(self) -> tuple[SparseAutoencoder, int]:
@@ -181,7 +186,9 @@ class Session:
             SessionError: none is bound.
         """
         if self.dictionary is None or self.layer is None:
-            raise SessionError("No dictionary is bound. Train one with session.sae.train(layer) and session.load_sae(...).")
+            raise SessionError(
+                "No dictionary is bound. Train one with session.sae.train(layer) and session.load_sae(...)."
+            )
         return self.dictionary, self.layer
 
     def capture_activations(
@@ -191,7 +198,7 @@ class Session:
         count: int = 6,
         topic: str = "general knowledge",
         layers: str | int | Sequence[int] = "all",
-        position: str | None = None,
+        position: Literal["last", "mean"] | None = None,
         checkpoint: str | Path | None = None,
         encode_sae: bool = False,
         sae_layer: int | None = None,
@@ -242,10 +249,11 @@ class Session:
                 sae_layer=at,
                 name=run,
                 topic=card.topic,
+                about_dictionary=dictionary_ref(sae).model_dump() if sae is not None else None,
                 control=control,
             )
-        card.n_probes, card.layers, card.dtype = len(probes), list(chosen), "float32"
-        card.metadata_keys = sorted({key for probe in probes for key in probe.metadata})
+        card.n_probes, card.layers, card.dtype = len(probes), list(data.layers), data.manifest["dtype"]
+        card.metadata_keys, card.notes = data.manifest["metadata_keys"], data.notes
         card.norms = [
             LayerNorms(layer=n, median=float(x.norm(dim=1).median()), max=float(x.norm(dim=1).max()))
             for n, x in data.layers.items()
@@ -254,7 +262,7 @@ class Session:
         card.dictionary = dictionary_ref(sae) if sae is not None else None
         card.finish("completed")
         write_card(card, folder / "card.json")
-        return Capture(folder, data.manifest, card)
+        return Capture(data, card)
 
     def _layers(self, layers: str | int | Sequence[int]) -> list[int]:
         if layers == "all":

@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     print(f"\n{result.path}: step {result.step}, {result.path.stat().st_size / 1e6:.1f} MB, {result.seconds:.0f} s")
     print(
-        f"held-out loss {result.loss_before:.3f} -> {result.loss_after:.3f} nats/token ({result.held_out_tokens} tokens)"
+        f"held-out loss {result.loss_before:.3f} -> {result.loss_after:.3f} nats/token, {result.held_out_tokens} tokens"
     )
     return 0
 

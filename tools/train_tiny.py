@@ -16,10 +16,9 @@ import time
 from pathlib import Path
 
 import torch
+from tiny_corpus import Document, documents
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-from tiny_corpus import Document, documents
 
 VOCAB, CONTEXT, BATCH = 4096, 128, 32
 BOS, EOS = "<|bos|>", "<|eos|>"

@@ -1,7 +1,6 @@
 """What a run says: the typed, versioned records that every view and the board render. Imports nothing else of ours."""
 
 from .base import (
-    SCHEMA_VERSION,
     Artifact,
     Card,
     CheckpointRef,
@@ -28,7 +27,6 @@ from .kinds import (
 )
 
 __all__ = [
-    "SCHEMA_VERSION",
     "ActivationCaptureCard",
     "AnyCard",
     "Artifact",

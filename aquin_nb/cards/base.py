@@ -8,8 +8,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 1
-
 Status = Literal["queued", "running", "completed", "failed", "cancelled"]
 Mode = Literal["llm", "embedding"]
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
@@ -98,7 +96,7 @@ def _now() -> datetime:
 class Card(Record):
     """Fields that all kinds share. `kind` tells them apart."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     id: str = Field(default_factory=lambda: uuid.uuid4().hex)
     name: str
     status: Status = "queued"

@@ -110,7 +110,9 @@ class SaeDiffCard(Card):
     mean_abs_delta: FiniteFloat = 0.0
     max_abs_delta: FiniteFloat = 0.0
     fvu_base: FiniteFloat | None = Field(default=None, description="how well the dictionary reconstructs the base")
-    fvu_checkpoint: FiniteFloat | None = Field(default=None, description="and the checkpoint; a rise means it fits less")
+    fvu_checkpoint: FiniteFloat | None = Field(
+        default=None, description="and the checkpoint; a rise means it fits less"
+    )
     top: list[FeatureDelta] = Field(default_factory=list, description="largest |delta| first; all are in the frame")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import home
 from ..cards import FeaturePair, SaeAlignCard
@@ -11,6 +12,9 @@ from ..engine.sae import SparseAutoencoder, load_dictionary
 from ..files import claim_folder
 from ..progress import visible
 from ..results import SaeAlign, SaeTrain, dictionary_ref, write_card, write_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LISTED = 50
 
@@ -66,10 +70,13 @@ def sae_align(
     card.objective, card.bound, card.gap = found.objective, found.bound, found.gap
     card.histogram = found.histogram()
     ordered = frame.sort_values("cosine", kind="stable")
-    card.weakest = [FeaturePair(a=r.a, b=r.b, cosine=r.cosine) for r in ordered.head(LISTED).itertuples()]
-    card.strongest = [FeaturePair(a=r.a, b=r.b, cosine=r.cosine) for r in ordered[::-1].head(LISTED).itertuples()]
+    card.weakest, card.strongest = _pairs(ordered.head(LISTED)), _pairs(ordered[::-1].head(LISTED))
     card.notes = found.notes
     card.finish("completed")
     write_frame(frame, folder / "map.csv")
     write_card(card, folder / "card.json")
     return SaeAlign(folder, card, frame)
+
+
+def _pairs(frame: pd.DataFrame) -> list[FeaturePair]:
+    return [FeaturePair.model_validate(row) for row in frame[["a", "b", "cosine"]].to_dict("records")]

@@ -63,17 +63,7 @@ def sae_diff(
     card.mean_abs_delta, card.max_abs_delta = float(size.mean()), float(size.max())
     card.fvu_base, card.fvu_checkpoint = result.fvu_base, result.fvu_checkpoint
     top = frame.loc[size.sort_values(ascending=False, kind="stable").index[:LISTED]]
-    card.top = [
-        FeatureDelta(
-            feature=r.feature,
-            mean_base=r.mean_base,
-            mean_checkpoint=r.mean_checkpoint,
-            delta=r.delta,
-            rate_base=r.rate_base,
-            rate_checkpoint=r.rate_checkpoint,
-        )
-        for r in top.itertuples()
-    ]
+    card.top = [FeatureDelta.model_validate(row) for row in top.drop(columns="changed").to_dict("records")]
     card.notes = result.notes
     card.finish("completed")
     write_frame(frame, folder / "features.csv")

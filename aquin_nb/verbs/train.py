@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from .. import home
 from ..cards import Artifact, CorpusRef, SaeTrainCard, TrainConfig, TrainMetrics
 from ..control import Control
-from ..engine.activations.capture import read_layer
+from ..engine.activations.captured import CaptureData
 from ..engine.activations.collect import collect
 from ..engine.activations.corpus import Corpus, open_corpus
-from ..engine.activations.manifest import read_manifest
-from ..engine.activations.store import Store, open_store
+from ..engine.activations.manifest import CAPTURE, read_manifest
+from ..engine.activations.store import Store
 from ..engine.activations.stream import ShuffledStream
 from ..engine.models import Model
 from ..engine.sae import SaeConfig, TrainOptions, default_options
@@ -25,6 +25,8 @@ from ..live import LiveTraining
 from ..results import SaeTrain, history_frame, model_ref, write_card, write_frame
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..session import Session
 
 TOKENS_CPU, TOKENS_CUDA, TOKENS_QUICK = 100_000, 2_000_000, 20_000
@@ -32,9 +34,10 @@ TOKENS_CPU, TOKENS_CUDA, TOKENS_QUICK = 100_000, 2_000_000, 20_000
 
 @dataclass(frozen=True)
 class _Rows:
-    """Activations that are already there: their shuffled rows and where they come from."""
+    """Activations that are there, and where they come from."""
 
-    stream: ShuffledStream
+    source: Store | Tensor
+    total: int
     corpus: CorpusRef
     d_in: int
     layer: int
@@ -72,7 +75,7 @@ def sae_train(
     wanted = tokens or (TOKENS_QUICK if quick else TOKENS_CUDA if session.model.device.type == "cuda" else TOKENS_CPU)
     choices["d_sae"] = choices.get("d_sae") or info.default_d_sae
     # Built once for its checks; built again with the true row count when the activations are there.
-    _options(rows.stream.rows if rows else wanted, info.mode, quick, choices)
+    _options(rows.total if rows else wanted, info.mode, quick, choices)
     run = name or home.run_name("train")
     path = _place(info.name, at, run, output)
     opened = open_corpus(corpus) if rows is None else None
@@ -104,27 +107,25 @@ def _existing(activations: str | Path, layer: int | None) -> _Rows:
     """Open a store or a capture folder, told apart by the manifest's kind."""
     folder = Path(activations).expanduser()
     manifest = read_manifest(folder)
-    if manifest.get("kind") == "activationCapture":
-        layers = [int(n) for n in manifest["layers"]]
+    if manifest["kind"] == CAPTURE:
+        capture = CaptureData(folder, manifest)
+        layers = list(capture.layers)
         if layer is None and len(layers) != 1:
             raise StoreError(f"{folder} holds layers {layers}; name the one to train on as layer.")
         at = layers[0] if layer is None else layer
-        if at not in layers:
-            raise StoreError(f"{folder} holds no layer {at}; it has {layers}.")
-        x = read_layer(folder, at)
-        ref = CorpusRef(name=f"capture {folder.name}", tokens=x.shape[0], why="asked for")
-        return _Rows(ShuffledStream(x), ref, x.shape[1], at, manifest["model"]["fingerprint"], [])
-    store = open_store(folder)
+        x = capture.layers[at]
+        ref = CorpusRef(name=f"capture {capture.name}", tokens=x.shape[0], why="asked for")
+        return _Rows(x, x.shape[0], ref, x.shape[1], at, manifest["model"]["fingerprint"], list(capture.notes))
+    store = Store(folder)
     if layer is not None and layer != store.layer:
         raise StoreError(f"{folder} holds layer {store.layer}, not {layer}.")
     return _from_store(store)
 
 
-def _from_store(store: Store, seed: int = 0) -> _Rows:
-    name, why = store.manifest["corpus"]["name"], store.manifest["corpus"]["why"]
-    ref = CorpusRef(name=name, tokens=store.rows, why=why)
-    fingerprint = store.manifest["model"]["fingerprint"]
-    return _Rows(ShuffledStream(store, seed=seed), ref, store.d_in, store.layer, fingerprint, list(store.notes))
+def _from_store(store: Store) -> _Rows:
+    ref = CorpusRef(name=store.corpus["name"], tokens=store.rows, why=store.corpus["why"])
+    notes = [store.exclusions, *store.notes]
+    return _Rows(store, store.rows, ref, store.d_in, store.layer, store.model["fingerprint"], notes)
 
 
 @dataclass
@@ -146,8 +147,8 @@ class _Plan:
         live.edit(lambda card: card.start())
         rows = self.rows or self._collect(control, live)
         mode = self.session.model.mode
-        options = _options(rows.stream.rows, mode, self.quick, self.choices)
-        rows.stream.start(options.batch_size, options.seed)
+        options = _options(rows.total, mode, self.quick, self.choices)
+        stream = ShuffledStream(rows.source, options.batch_size, seed=options.seed)
         cfg = SaeConfig(
             architecture=options.architecture,
             d_in=rows.d_in,
@@ -168,9 +169,7 @@ class _Plan:
 
         live.edit(prepare)
         try:
-            outcome = fit(
-                rows.stream, cfg, options, device=self.session.model.device, control=control, on_point=live.point
-            )
+            outcome = fit(stream, cfg, options, device=self.session.model.device, control=control, on_point=live.point)
         except Interrupted as stop:
             self._save(stop.outcome, live, cancelled=stop)
             raise Cancelled(f"{stop} The dictionary so far is in {self.path}.") from stop
@@ -189,7 +188,15 @@ class _Plan:
 
         live.edit(announce)
         try:
-            store = collect(model, corpus, self.layer, tokens=self.tokens, output=folder, control=control)
+            store = collect(
+                model,
+                corpus,
+                self.layer,
+                tokens=self.tokens,
+                output=folder,
+                minimum=_options(self.tokens, model.mode, self.quick, self.choices).batch_size,
+                control=control,
+            )
         except Cancelled as stop:
             raise Cancelled(f"Cancelled while collecting. The activations so far are in {folder}.") from stop
         return _from_store(store)
@@ -204,7 +211,9 @@ class _Plan:
             card.notes = [*card.notes, *outcome.notes]
             card.artifacts = [
                 *card.artifacts,
-                Artifact(role="dictionary", path=str(self.path), bytes=self.path.stat().st_size, sha256=sha256(self.path)),
+                Artifact(
+                    role="dictionary", path=str(self.path), bytes=self.path.stat().st_size, sha256=sha256(self.path)
+                ),
             ]
             if (held := outcome.held_out) is not None:
                 card.held_out = TrainMetrics(

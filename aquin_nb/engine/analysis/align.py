@@ -21,7 +21,10 @@ KINDS = ("shared", "drifted", "weak")
 
 @dataclass
 class Alignment:
-    """frame: `a, b, cosine, kind`, one row a pair, sorted by a. `kind` is shared (cosine ≥ 0.7), weak (< 0.3) or drifted."""
+    """frame: `a, b, cosine, kind`, one row a pair, sorted by a.
+
+    `kind` is shared (cosine ≥ 0.7), weak (< 0.3) or drifted (between).
+    """
 
     frame: pd.DataFrame
     n_a: int

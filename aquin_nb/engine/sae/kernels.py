@@ -63,7 +63,10 @@ class Transposed:
         self._shape = (d_sae, n)
 
     def matmul(self, weights: Tensor, dense: Tensor) -> Tensor:
-        """Σ_b Z[b, i] · dense[b] for each latent i, with Z sparse and Z[b, indices[b, j]] = weights[b, j]: [d_sae, d]."""
+        """Σ_b Z[b, i] · dense[b] for each latent i, with Z sparse and Z[b, indices[b, j]] = weights[b, j].
+
+        weights [n, k], dense [n, d] -> [d_sae, d].
+        """
         with warnings.catch_warnings():
             # torch announces once a process that its CSR layout is in beta; the tests hold the product to float64.
             warnings.filterwarnings("ignore", message="Sparse CSR tensor support", category=UserWarning)

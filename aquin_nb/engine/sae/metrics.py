@@ -35,7 +35,7 @@ def evaluate(sae: SparseAutoencoder, x: Tensor, batch_size: int = 2048) -> Metri
     mean = x.to(torch.float32).mean(0).to(sae.device)
     error = variance = active = 0.0
     fired = torch.zeros(sae.cfg.d_sae, dtype=torch.bool, device=sae.device)
-    for batch in x.split(batch_size):
+    for batch in torch.split(x, batch_size):
         rows = batch.to(sae.device, torch.float32)
         if sae.cfg.architecture == "topk":
             values, indices = sae.encode_sparse(rows)

