@@ -1,0 +1,49 @@
+"""What all our widgets share: strict arguments, a bundle read when needed, and errors that are shown."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, ClassVar
+
+import anywidget
+import traitlets as t
+
+from ..errors import did_you_mean
+from .assets import bundle
+
+log = logging.getLogger("aquin_nb.widgets")
+
+
+class AquinWidget(anywidget.AnyWidget):  # type: ignore[misc]
+    """An anywidget with one bundle and one place for its own failures.
+
+    Unknown keyword arguments raise `TypeError` (ipywidgets would take them in silence).
+    """
+
+    bundle_name: ClassVar[str]
+
+    _esm = t.Unicode().tag(sync=True)
+
+    error = t.Unicode("").tag(sync=True)
+    """What went wrong inside the widget, shown under it; empty while all is well."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        known = self.trait_names()
+        for name in kwargs:
+            if name not in known:
+                public = [trait for trait in known if not trait.startswith("_")]
+                raise TypeError(f"{type(self).__name__} has no argument {name!r}. {did_you_mean(name, public)}")
+        super().__init__(**kwargs)
+
+    @t.default("_esm")
+    def _read_bundle(self) -> str:
+        return bundle(self.bundle_name)
+
+    def fail(self, error: BaseException, doing: str) -> None:
+        """Record a failure of the widget itself: in the log, and under the widget. Never raises."""
+        log.error("%s failed while %s", type(self).__name__, doing, exc_info=error)
+        text = f"{type(error).__name__} while {doing}: {error}"
+        try:
+            self.error = text
+        except Exception:  # the comm is gone: the log has it
+            log.exception("the failure could not be shown")

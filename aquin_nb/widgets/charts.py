@@ -1,0 +1,83 @@
+"""Static charts: a line as a PNG with its labels as HTML text, and a histogram of plain boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .axis import Axis, axis_for, linear_ticks
+from .parts import LINE, MUTED
+from .png import data_url, line_png
+from .text import count, esc, tick
+
+HEIGHT = 104
+WIDTH = 280
+LABEL = 14  # height of an axis label
+
+
+def line_panel(
+    title: str,
+    value: str,
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    *,
+    scale: Literal["linear", "log", "auto"] = "linear",
+    floor: float | None = None,
+    clip: float | None = None,
+) -> str:
+    """One small chart with its latest value; `x` ascending. NaN and infinite y are gaps."""
+    axis = axis_for(y, scale, floor=floor, clip=clip)
+    head = (
+        f'<div style="display:flex;justify-content:space-between;align-items:baseline;font-size:12px"><span>{esc(title)}'
+        f'<span style="font-size:11px;{MUTED}">{" log" if axis is not None and axis.log else ""}</span></span>'
+        f'<b style="font-size:14px">{esc(value)}</b></div>'
+    )
+    body = f'<div style="font-size:12px;{MUTED}">no points</div>' if axis is None else _plot(title, x, y, axis)
+    return f'<div style="flex:1 1 220px;min-width:200px;max-width:320px;margin:10px 18px 0px 0px">{head}{body}</div>'
+
+
+def _plot(title: str, x: NDArray[np.float64], y: NDArray[np.float64], axis: Axis) -> str:
+    width = float(x[-1] - x[0]) or 1.0
+    heights = axis.at(np.where(np.isfinite(y), y, np.nan))
+    heights = np.where(np.isnan(heights), np.nan, np.clip(heights, 0.0, 1.0))
+    shares = tuple(float(axis.at(value)) for value in axis.ticks)
+    png = line_png(
+        (x - x[0]) / width, heights, width=2 * WIDTH, height=2 * HEIGHT, colour=(0x3D, 0x7F, 0xD9), grid=shares
+    )
+    labels, used = "", 0.0
+    for share, tick_value in sorted(zip(shares, axis.ticks, strict=True), reverse=True):
+        top = (1 - share) * HEIGHT - LABEL / 2
+        gap = max(0.0, top - used) if labels else top  # only the first may stick out above the picture
+        labels += f'<div style="margin-top:{gap:.0f}px;height:{LABEL}px;line-height:{LABEL}px">{esc(tick(tick_value))}</div>'
+        used = max(used, top) + LABEL if labels else top + LABEL
+    steps = f"<span>{esc(tick(float(x[0])))}</span><span>step {esc(tick(float(x[-1])))}</span>"
+    return (
+        f'<div style="display:flex;margin-top:8px"><div style="width:34px;padding-right:6px;font-size:10px;'
+        f'text-align:right;{MUTED}">{labels}</div>'
+        f'<img src="{data_url(png)}" alt="{esc(title)} over training steps" style="width:100%;height:{HEIGHT}px;'
+        f'min-width:0px;flex:1 1 auto"></div>'
+        f'<div style="display:flex;justify-content:space-between;padding-left:40px;font-size:10px;{MUTED}">{steps}</div>'
+    )
+
+
+def histogram(counts: Sequence[int], low: float, high: float, *, height: int = 84) -> str:
+    """Equal bins from `low` to `high` as boxes, with a labelled axis below and the counts as tooltips."""
+    most = max(counts, default=0)
+    if most == 0:
+        return f'<div style="font-size:12px;{MUTED}">nothing to count</div>'
+    step = (high - low) / len(counts)
+    boxes = "".join(
+        f'<div title="{count(n)} between {low + i * step:.2f} and {low + (i + 1) * step:.2f}" style="flex:1 1 0px;'
+        f"margin-right:1px;height:{max(2, round(height * n / most)) if n else 0}px;"
+        f'background-color:{LINE}"></div>'
+        for i, n in enumerate(counts)
+    )
+    ticks = "".join(f"<span>{tick(value)}</span>" for value in linear_ticks(low, high, 4))
+    return (
+        f'<div style="max-width:520px;margin-top:8px"><div style="display:flex;align-items:flex-end;height:{height}px;'
+        f'border-bottom:1px solid rgba(128, 128, 128, 0.6)">{boxes}</div>'
+        f'<div style="display:flex;justify-content:space-between;font-size:10px;{MUTED}">{ticks}</div></div>'
+    )

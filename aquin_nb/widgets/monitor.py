@@ -1,0 +1,216 @@
+"""The live training monitor: a running job pushes points, every open view of it follows."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, ClassVar, Final
+
+import numpy as np
+import pandas as pd
+import traitlets as t
+from numpy.typing import ArrayLike, NDArray
+
+from ..cards import SaeTrainCard
+from .base import AquinWidget
+from .decimate import keep_rows
+from .pace import Coalescer
+
+# The same names and numbers are in widgets/src/core/protocol.ts; a test compares the two.
+COLUMNS: Final = ("step", "tokens", "recon_mse", "fvu", "l0", "dead", "lr")
+METRICS: Final = ("recon_mse", "fvu", "l0", "dead")
+MAX_POINTS: Final = 4000
+BEAT_SECONDS: Final = 5
+CURVE_POINTS: Final = 600  # in the synced trait, which a saved notebook may carry
+RATE: Final = 20.0  # messages a second; a notebook server sends in bursts above about 25
+SPEED_WINDOW: Final = 10.0  # seconds over which tokens a second are averaged
+
+_METRIC_ROWS = [COLUMNS.index(name) for name in METRICS]
+_OVER = ("completed", "failed", "cancelled")
+
+
+class TrainingMonitor(AquinWidget):
+    """Charts of a training run that move while it runs, its progress, a Cancel button, and the verdict at the end.
+
+    `push` and `update` may be called from any thread, return at once and never raise into the caller; a failure is
+    recorded in `error` and shown under the widget. Views get at most 20 messages a second and always the last state.
+
+    Example:
+        >>> monitor = TrainingMonitor(card, on_cancel=job.cancel)            # doctest: +SKIP
+        >>> monitor.push([[100, 51_200, 0.81, 0.32, 32.0, 12, 3e-4]])        # doctest: +SKIP
+        >>> card.finish("completed"); monitor.update(card)                   # doctest: +SKIP
+    """
+
+    bundle_name: ClassVar[str] = "monitor.js"
+
+    summary = t.Dict().tag(sync=True)
+    """The card as JSON: at the start, and again when the run is over."""
+
+    curve = t.Bytes(b"").tag(sync=True)
+    """Up to 600 points as column-major little-endian float64 [7, points], set when the run is over."""
+
+    def __init__(self, card: SaeTrainCard, on_cancel: Callable[[], None] | None = None) -> None:
+        self._lock = threading.Lock()  # guards what push and update change
+        self._sending = threading.Lock()  # one message at a time, in the order of their numbers
+        self._points: NDArray[np.float64] = np.empty((len(COLUMNS), 256))
+        self._rows = 0
+        self._sent_rows = 0
+        self._seq = -1
+        self._wants_snapshot = False
+        self._greeted = False  # nobody listens before the first hello: a headless run sends nothing
+        self._cancelling = False
+        self._on_cancel = on_cancel
+        self._speeds: deque[tuple[float, float]] = deque()
+        self._card: dict[str, Any] = card.model_dump(mode="json")
+        self._sent_card: dict[str, Any] = {}
+        super().__init__(summary=self._card)
+        self._pace = Coalescer(
+            self._send,
+            rate=RATE,
+            idle=self._beat,
+            idle_seconds=BEAT_SECONDS,
+            on_error=lambda error: self.fail(error, "sending to the notebook"),
+        )
+        self.on_msg(self._receive)
+
+    def push(self, points: ArrayLike) -> None:
+        """Append metric points: float64 [n, 7] (or one [7]) with columns step, tokens, recon_mse, fvu, l0, dead, lr.
+
+        `dead` is a number of latents, `recon_mse` the mean over rows of the squared error summed over d_in. NaN and
+        infinite values are kept and drawn as gaps.
+        """
+        try:
+            new = np.atleast_2d(np.asarray(points, dtype=np.float64))
+            if new.ndim != 2 or new.shape[1] != len(COLUMNS):
+                raise ValueError(f"points must be [n, {len(COLUMNS)}] ({', '.join(COLUMNS)}), got {list(new.shape)}")
+            if len(new) == 0:
+                return
+            with self._lock:
+                self._append(new.T)
+            self._pace.mark()
+        except Exception as error:  # a training must not die of its view
+            self.fail(error, "taking metric points")
+
+    def update(self, card: SaeTrainCard) -> None:
+        """Show the card as it is now. One that is over (completed, failed, cancelled) is sent before this returns."""
+        try:
+            with self._lock:
+                self._card = card.model_dump(mode="json")
+                over = self._card["status"] in _OVER
+            self._pace.mark()
+            if over:
+                self._pace.close()
+                self._keep_summary()
+        except Exception as error:
+            self.fail(error, "taking the card")
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """All points so far, one row each, columns as in `push`."""
+        return pd.DataFrame(self._columns().T.copy(), columns=list(COLUMNS)).astype({"step": "int64", "tokens": "int64"})
+
+    def to_html(self, *, live: bool = True) -> str:
+        """The run as it stands, as HTML that needs no kernel (see `html.result_html`)."""
+        from .html import result_html
+
+        return result_html(SaeTrainCard.model_validate(self._card), {"history": self.history}, live=live)
+
+    def close(self) -> None:
+        """Close the widget and end its thread."""
+        if hasattr(self, "_pace"):
+            self._pace.close()
+        super().close()
+
+    def _append(self, columns: NDArray[np.float64]) -> None:
+        added = columns.shape[1]
+        if self._rows + added > self._points.shape[1]:
+            grown = np.empty((len(COLUMNS), max(self._rows + added, 2 * self._points.shape[1])))
+            grown[:, : self._rows] = self._points[:, : self._rows]
+            self._points = grown
+        self._points[:, self._rows : self._rows + added] = columns
+        self._rows += added
+        now = time.monotonic()
+        self._speeds.append((now, float(columns[COLUMNS.index("tokens"), -1])))
+        while len(self._speeds) > 2 and now - self._speeds[0][0] > SPEED_WINDOW:
+            self._speeds.popleft()
+
+    def _columns(self) -> NDArray[np.float64]:
+        """[7, rows]; rows already there never change, so the view stays right while others append."""
+        with self._lock:
+            return self._points[:, : self._rows]
+
+    def _tokens_per_second(self) -> float | None:
+        progress = self._card["progress"]
+        if progress["unit"] == "tokens" and progress["rate"] is not None:
+            return float(progress["rate"])
+        if self._card["status"] != "running" or len(self._speeds) < 2:
+            return None
+        (start, before), (end, after) = self._speeds[0], self._speeds[-1]
+        return (after - before) / (end - start) if end > start and after >= before else None
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "total": self._rows,
+            "cancellable": self._on_cancel is not None,
+            "cancelling": self._cancelling,
+            "tokens_per_second": self._tokens_per_second(),
+        }
+
+    def _send(self) -> None:
+        """Send a snapshot if somebody asked for one, else what is new since the last message."""
+        with self._sending:
+            with self._lock:
+                if not self._greeted:
+                    return
+                whole, self._wants_snapshot = self._wants_snapshot, False
+                card, state = self._card, self._state()
+                columns = self._points[:, 0 if whole else self._sent_rows : self._rows]
+                self._sent_rows = self._rows
+            self._seq += 1
+            message: dict[str, Any] = {"type": "snapshot" if whole else "append", "seq": self._seq, **state}
+            if whole:
+                message |= {"columns": list(COLUMNS), "card": card}
+            else:
+                message["card"] = {name: value for name, value in card.items() if self._sent_card.get(name) != value}
+            if whole or columns.shape[1] > MAX_POINTS:
+                columns = columns[:, keep_rows(columns[_METRIC_ROWS], MAX_POINTS)]
+            self._sent_card = card
+            message["rows"] = columns.shape[1]
+            self.send(message, buffers=[_packed(columns)])
+
+    def _beat(self) -> None:
+        with self._sending:
+            if self._greeted:
+                self.send({"type": "beat", "seq": self._seq})
+
+    def _keep_summary(self) -> None:
+        """Put the end into synced traits: what a saved widget state can still draw."""
+        columns = self._columns()
+        with self.hold_sync():
+            self.summary = self._card
+            self.curve = _packed(columns[:, keep_rows(columns[_METRIC_ROWS], CURVE_POINTS)])
+
+    def _receive(self, _widget: object, content: Any, _buffers: object) -> None:
+        """Messages from a view; they come on the main thread or on a subshell's."""
+        kind = content.get("type") if isinstance(content, dict) else None
+        try:
+            if kind == "hello":
+                with self._lock:
+                    self._greeted = self._wants_snapshot = True
+            elif kind == "cancel" and self._on_cancel is not None:
+                with self._lock:
+                    self._cancelling = True
+                self._on_cancel()
+            else:
+                return
+            self._pace.mark()
+        except Exception as error:
+            with self._lock:
+                self._cancelling = False
+            self.fail(error, "cancelling" if kind == "cancel" else "answering the notebook")
+
+
+def _packed(columns: NDArray[np.float64]) -> bytes:
+    return np.ascontiguousarray(columns, dtype="<f8").tobytes()

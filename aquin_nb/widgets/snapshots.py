@@ -1,0 +1,223 @@
+"""What each kind of result shows without any script: one function a card kind, from its card and frame to HTML."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from ..cards import ActivationCaptureCard, Card, SaeAlignCard, SaeDiffCard, SaeTrainCard, SessionCard
+from ..cards.base import DictionaryRef
+from . import parts
+from .charts import histogram, line_panel
+from .tables import index_cell, plain, table
+from .text import count, esc, number, percent
+
+TOP_ROWS = 30
+PROBE_ROWS = 25
+
+
+def _dictionary(ref: DictionaryRef | None) -> str | None:
+    return None if ref is None else f"{ref.name} ({ref.architecture}, {count(ref.d_in)} → {count(ref.d_sae)})"
+
+
+def _model_rows(card: Card) -> list[tuple[str, object]]:
+    model = card.model
+    if model is None:
+        return []
+    rows: list[tuple[str, object]] = [
+        ("model", f"{model.name} ({model.source}), {model.n_layers} layers, d_model {count(model.d_model)}"),
+        ("ran as", f"{model.dtype} on {model.device}, {model.backend}"),
+        ("weights", f"sha256 {model.fingerprint}"),
+    ]
+    if model.checkpoint is not None:
+        rows.append(("checkpoint", f"{model.checkpoint.path}, step {model.checkpoint.step}"))
+        rows.append(("checkpoint file", f"sha256 {model.checkpoint.fingerprint}"))
+    return rows
+
+
+def _end(card: Card) -> str:
+    return parts.failure(card) + parts.remarks(card) + parts.artifacts(card)
+
+
+def train(card: SaeTrainCard, history: pd.DataFrame | None) -> str:
+    """Header, four charts, verdict, what was trained."""
+    config, end = card.config, card.held_out
+    shape = sparsity = None
+    if config is not None:
+        name = {"topk": "TopK", "relu": "ReLU"}[config.architecture]
+        shape = f"{name} {count(config.d_in)} → {count(config.d_sae)}"
+        sparsity = f"k {config.k}" if config.k is not None else f"L1 {number(config.l1)}" if config.l1 is not None else None
+    words = [parts.ended(card), f"{count(card.latest.tokens)} tokens" if card.latest.tokens else ""]
+    if end is not None:
+        words.append(f"held-out: FVU {number(end.fvu)}, recon MSE {number(end.recon_mse)}, L0 {number(end.l0)}")
+        words.append(f"dead {percent(end.dead_share)}" if end.dead_share is not None else "")
+    return (
+        parts.header(card, [parts.model_words(card), f"layer {card.layer}", card.hook, shape, sparsity])
+        + parts.line(esc(" · ".join(word for word in words if word)))
+        + (_curves(card, history) if history is not None and len(history) else "")
+        + parts.verdict(card)
+        + _end(card)
+    )
+
+
+def _curves(card: SaeTrainCard, history: pd.DataFrame) -> str:
+    steps = history["step"].to_numpy(np.float64)
+    columns = {name: history[name].to_numpy(np.float64) for name in ("recon_mse", "fvu", "l0", "dead")}
+    dead, shown = columns["dead"], plain
+    if card.config is not None:
+        dead = 100 * dead / card.config.d_sae
+        shown = lambda value: percent(value / 100)  # noqa: E731
+    panels = (
+        line_panel("Recon MSE", number(columns["recon_mse"][-1]), steps, columns["recon_mse"], scale="log")
+        + line_panel("FVU", number(columns["fvu"][-1]), steps, columns["fvu"], floor=0, clip=1)
+        + line_panel("L0", number(columns["l0"][-1]), steps, columns["l0"], scale="auto")
+        + line_panel("Dead %" if card.config else "Dead", shown(dead[-1]), steps, dead, floor=0)
+    )
+    total = max(card.history_points, len(history))
+    said = f"{count(len(history))} of {count(total)} points shown, extremes kept" if total > len(history) else ""
+    return f'<div style="display:flex;flex-wrap:wrap">{panels}</div>' + parts.line(said, top=4)
+
+
+def train_details(card: SaeTrainCard) -> str:
+    """The configuration, folded; stays under the interactive charts."""
+    config = card.config
+    rows: list[tuple[str, object]] = []
+    if config is not None:
+        rows += [(name.replace("_", " "), value) for name, value in config.model_dump().items()]
+    if card.corpus is not None:
+        rows.append(("corpus", f"{card.corpus.name}, {count(card.corpus.tokens)} rows"))
+        rows.append(("why this corpus", card.corpus.why))
+    return parts.details("Configuration", rows + _model_rows(card), slot=True)
+
+
+def capture(card: ActivationCaptureCard, probes: pd.DataFrame | None) -> str:
+    """Header, norms by layer, probes with their metadata."""
+    unit = "mean over tokens" if card.position == "mean" else "last token"
+    head = parts.header(
+        card,
+        [parts.model_words(card), f"{count(card.n_probes)} probes", f"{len(card.layers)} layers", unit, card.dtype]
+        + ([f"topic: {card.topic}"] if card.topic else []),
+    )
+    body = parts.line(esc(parts.ended(card)))
+    if card.norms:
+        most = max(norm.max for norm in card.norms) or 1.0
+        norms = pd.DataFrame([norm.model_dump() for norm in card.norms])
+        norms[""] = [(norm.median / most, norm.max / most) for norm in card.norms]
+        body += table(
+            norms,
+            limit=len(norms),
+            height=260,
+            search=False,
+            labels={"median": "median norm", "max": "max norm"},
+            render={"layer": index_cell, "": lambda shares: _span(*shares)},
+        )
+    if probes is None and card.probes:
+        probes = pd.DataFrame([probe.model_dump() for probe in card.probes])
+    if probes is not None and len(probes):
+        body += '<div style="height:10px"></div>'
+        body += table(probes, limit=PROBE_ROWS, total=max(card.n_probes, len(probes)), render={"row": index_cell})
+    rows: list[tuple[str, object]] = [("dictionary", _dictionary(card.dictionary))]
+    return head + body + _end(card) + parts.details("Details", rows + _model_rows(card))
+
+
+def _span(median: float, largest: float) -> str:
+    """The median as a full bar and the maximum as a pale one behind it."""
+    low, high = max(0.0, median) * 100, max(0.0, largest - median) * 100
+    return (
+        f'<div style="display:flex;width:160px;height:9px;margin-top:5px;background-color:rgba(128, 128, 128, 0.14)">'
+        f'<div style="width:{low:.1f}%;background-color:{parts.LINE}"></div>'
+        f'<div style="width:{high:.1f}%;background-color:rgba(61, 127, 217, 0.4)"></div></div>'
+    )
+
+
+def diff(card: SaeDiffCard, features: pd.DataFrame | None) -> str:
+    """Header numbers and the features that changed most, with diverging bars."""
+    head = parts.header(card, [parts.model_words(card), f"layer {card.layer}", _dictionary(card.dictionary)])
+    fvu = "–" if card.fvu_base is None else f"{number(card.fvu_base)} → {number(card.fvu_checkpoint)}"
+    share = f"{count(card.n_changed)} of {count(card.n_features)}"
+    body = parts.line(
+        esc(" · ".join(filter(None, [parts.ended(card), f"{count(card.n_prompts)} prompts, {count(card.n_tokens)} tokens"])))
+    )
+    body += parts.facts(
+        [
+            (share, "features changed", f"mean activation moved by more than {number(card.threshold)}"),
+            (number(card.mean_abs_delta), "mean |Δ|", "mean over features of the change of their mean activation"),
+            (number(card.max_abs_delta), "max |Δ|", "largest change of a feature's mean activation"),
+            (fvu, "FVU, base → checkpoint", "how well the dictionary reconstructs each; a rise means it fits less"),
+        ]
+    )
+    if features is None:
+        features = pd.DataFrame([delta.model_dump() for delta in card.top])
+    if len(features):
+        features = features.reindex(features["delta"].abs().sort_values(ascending=False, kind="stable").index)
+        top = features[["feature", "mean_base", "mean_checkpoint", "delta", "rate_base", "rate_checkpoint"]].head(TOP_ROWS)
+        top = top.reset_index(drop=True)
+        top.insert(4, "", top["delta"])
+        most = float(top["delta"].abs().max()) or 1.0
+        body += '<div style="height:8px"></div>' + table(
+            top,
+            limit=TOP_ROWS,
+            total=card.n_features or len(features),
+            labels={"mean_base": "mean, base", "mean_checkpoint": "mean, checkpoint", "delta": "Δ",
+                    "rate_base": "fires, base", "rate_checkpoint": "fires, checkpoint"},
+            render={"feature": index_cell, "": lambda delta: parts.diverging_bar(delta / most),
+                    "rate_base": percent, "rate_checkpoint": percent},
+        )  # fmt: skip
+    return head + body + _end(card) + parts.details("Details", _model_rows(card))
+
+
+def align(card: SaeAlignCard, pairs: pd.DataFrame | None) -> str:
+    """Header numbers, the histogram of matched cosines, the weakest and strongest pairs."""
+    exact = "exact" if card.gap <= 1e-6 * max(1.0, abs(card.bound)) else f"at most {number(card.gap)} below the best"
+    head = parts.header(card, [_dictionary(card.a), "with", _dictionary(card.b)])
+    body = parts.line(esc(parts.ended(card)))
+    body += parts.facts(
+        [
+            (number(card.mean_cosine), "mean cosine", "over matched pairs of decoder rows"),
+            (number(card.median_cosine), "median cosine", "over matched pairs of decoder rows"),
+            (percent(card.share_above_0_7), "pairs above 0.7", "share of matched pairs"),
+            (percent(card.share_above_0_9), "pairs above 0.9", "share of matched pairs"),
+            (exact, f"{count(card.n_pairs)} pairs", f"sum {number(card.objective)}, no matching above {number(card.bound)}"),
+        ]
+    )
+    if card.zero_a or card.zero_b:
+        body += parts.line(f"left out, without a direction: {count(card.zero_a)} of a, {count(card.zero_b)} of b")
+    if card.histogram:
+        body += histogram(card.histogram, -1.0, 1.0)
+    columns = ["a", "b", "cosine"]
+    if pairs is not None and len(pairs):
+        ranked = pairs.dropna(subset=["cosine"]).sort_values("cosine", kind="stable")
+        ends = {"Weakest pairs": ranked.head(12), "Strongest pairs": ranked.tail(12)[::-1]}
+        columns += [name for name in ("kind",) if name in pairs]
+    else:
+        ends = {
+            title: pd.DataFrame([pair.model_dump() for pair in listed])
+            for title, listed in (("Weakest pairs", card.weakest), ("Strongest pairs", card.strongest))
+        }
+    tables = "".join(
+        f'<div style="margin:10px 36px 0px 0px"><b style="font-size:12px">{title}</b>'
+        + table(_with_bar(end, columns), search=False, render={"a": index_cell, "b": index_cell, "": _cosine_bar})
+        + "</div>"
+        for title, end in ends.items()
+        if len(end)
+    )
+    rows = [(f"dictionary {name}", f"{_dictionary(ref)}, {ref.path}") for name, ref in (("a", card.a), ("b", card.b))]
+    body += f'<div style="display:flex;flex-wrap:wrap">{tables}</div>'
+    return head + body + _end(card) + parts.details("Details", rows)
+
+
+def _with_bar(pairs: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    shown = pairs[columns].reset_index(drop=True)
+    shown.insert(3, "", shown["cosine"])
+    return shown
+
+
+def _cosine_bar(cosine: float) -> str:
+    return parts.diverging_bar(cosine, width=100) if cosine < 0 else parts.bar(cosine, width=100)
+
+
+def session(card: SessionCard) -> str:
+    """The locked model and the bound dictionary."""
+    rows: list[tuple[str, object]] = [("dictionary", _dictionary(card.dictionary))]
+    rows += sorted(card.versions.items())
+    return parts.header(card, [parts.model_words(card)]) + _end(card) + parts.details("Details", rows + _model_rows(card))

@@ -1,0 +1,66 @@
+// Bundles: one self-contained ES module per view into aquin_nb/widgets/static/, or the node tests with --tests.
+import { readdirSync, rmSync, statSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import esbuild from "esbuild";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const out = join(here, "..", "aquin_nb", "widgets", "static");
+const LIMIT = 60_000; // bytes: an ESM is resent and saved once per widget instance
+
+if (process.argv.includes("--tests")) {
+  const folder = join(here, ".test-build");
+  rmSync(folder, { recursive: true, force: true });
+  const tests = readdirSync(join(here, "test")).filter((name) => name.endsWith(".test.ts"));
+  await esbuild.build({
+    entryPoints: tests.map((name) => join(here, "test", name)),
+    outdir: folder,
+    outExtension: { ".js": ".mjs" },
+    bundle: true,
+    platform: "node",
+    target: "node20",
+    format: "esm",
+    loader: { ".css": "text" },
+  });
+} else {
+  const options = {
+    entryPoints: {
+      monitor: join(here, "src", "monitor.ts"), // the anywidget, and `upgrade` for hosts of their own
+      "result-train": join(here, "src", "entries", "train.ts"), // inlined after a finished training's static HTML
+      "result-table": join(here, "src", "entries", "table.ts"), // inlined after results shown as tables
+    },
+    outdir: out,
+    bundle: true,
+    minify: true,
+    charset: "utf8",
+    legalComments: "none",
+    format: "esm",
+    target: ["es2022"],
+    loader: { ".css": "text" },
+    plugins: [minifiedCss()],
+  };
+  if (process.argv.includes("--watch")) {
+    await (await esbuild.context(options)).watch();
+  } else {
+    await esbuild.build(options);
+    for (const name of readdirSync(out).filter((file) => file.endsWith(".js"))) {
+      const bytes = statSync(join(out, name)).size;
+      console.log(`${name.padEnd(20)} ${String(bytes).padStart(7)} bytes`);
+      if (bytes > LIMIT) throw new Error(`${name} has ${bytes} bytes; the limit is ${LIMIT}`);
+    }
+  }
+}
+
+/** Style sheets are imported as text for shadow roots; esbuild minifies text only when told so file by file. */
+function minifiedCss() {
+  return {
+    name: "minified-css",
+    setup(build) {
+      build.onLoad({ filter: /\.css$/ }, async ({ path }) => {
+        const { readFile } = await import("node:fs/promises");
+        const { code } = await esbuild.transform(await readFile(path, "utf8"), { loader: "css", minify: true });
+        return { contents: code.trim(), loader: "text", watchFiles: [path] };
+      });
+    },
+  };
+}

@@ -1,0 +1,94 @@
+// The line to the kernel: asks for what is missing and notices when nobody answers (widgets usually die silently).
+import type { AnyModel } from "../core/afm.ts";
+import { BEAT_SECONDS, type FromKernel, type MonitorTraits, type ToKernel } from "../core/protocol.ts";
+import type { Bytes } from "../core/wire.ts";
+import type { Run } from "./run.ts";
+
+const ANSWER_MS = 8000; // a snapshot is due this long after hello
+const SILENCE_MS = 3 * BEAT_SECONDS * 1000;
+
+export class KernelLink {
+  readonly #model: AnyModel<MonitorTraits>;
+  readonly #run: Run;
+  readonly #events = new AbortController();
+  #asked = 0; // when hello went out unanswered; 0 = nothing outstanding
+  #heard = Date.now();
+  #timer: ReturnType<typeof setInterval> | undefined;
+
+  constructor(model: AnyModel<MonitorTraits>, run: Run) {
+    [this.#model, this.#run] = [model, run];
+    this.#on("msg:custom", (message: FromKernel, buffers?: readonly Bytes[]) => this.#receive(message, buffers ?? []));
+    this.#on("change:error", () => this.#readError());
+    // ipywidgets fires this when the kernel restarts, dies or comes back; only an answer tells which.
+    this.#on("comm_live_update", () => this.hello());
+    this.#timer = setInterval(() => this.#check(), 1000);
+    this.#readError();
+  }
+
+  #on(event: string, handler: (...args: never[]) => void): void {
+    this.#model.on(event, handler);
+    this.#events.signal.addEventListener("abort", () => this.#model.off(event, handler));
+  }
+
+  hello(): void {
+    if (this.#asked === 0) this.#asked = Date.now();
+    this.#send({ type: "hello" });
+  }
+
+  cancel(): void {
+    if (this.#send({ type: "cancel" })) {
+      this.#run.cancelling = true;
+      this.#run.changed();
+    }
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    this.#events.abort();
+  }
+
+  #send(message: ToKernel): boolean {
+    try {
+      this.#model.send(message);
+      return true;
+    } catch (error) {
+      console.warn("aquin-nb: the kernel could not be reached", error);
+      this.#trouble("The kernel is gone: these are the last values it sent.");
+      return false;
+    }
+  }
+
+  #receive(message: FromKernel, buffers: readonly Bytes[]): void {
+    this.#heard = Date.now();
+    try {
+      const lost = this.#run.take(message, buffers);
+      if (message.type === "snapshot") this.#asked = 0;
+      if (lost && this.#asked === 0) this.hello();
+      if (this.#asked === 0) this.#trouble("");
+    } catch (error) {
+      this.#trouble(error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  #check(): void {
+    const now = Date.now();
+    if (this.#asked > 0 && now - this.#asked > ANSWER_MS) {
+      this.#trouble("The kernel is not answering: it may be busy with another cell, restarted or shut down. These are the last values it sent.");
+      this.#asked = 0; // ask again after the next silence
+      this.#heard = now;
+    } else if (!this.#run.over && this.#asked === 0 && now - this.#heard > SILENCE_MS) {
+      this.hello();
+    }
+  }
+
+  #readError(): void {
+    this.#run.error = this.#model.get("error") ?? "";
+    this.#run.changed();
+  }
+
+  #trouble(text: string): void {
+    if (this.#run.trouble === text) return;
+    this.#run.trouble = text;
+    this.#run.changed();
+  }
+}

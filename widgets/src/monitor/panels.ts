@@ -1,0 +1,110 @@
+// The four charts of a training run with one shared cursor: pointer, touch and keyboard move it over all of them.
+import { LineChart, type ChartColours } from "../core/chart.ts";
+import { h, setText, show } from "../core/dom.ts";
+import { count, number } from "../core/format.ts";
+import type { AxisRule } from "../core/ticks.ts";
+import type { Run } from "./run.ts";
+
+interface Panel {
+  label: string;
+  long: string;
+  rule: AxisRule;
+  /** The series, and how its values read. */
+  series(run: Run): Float64Array;
+  text(value: number, run: Run): string;
+}
+
+const PANELS: readonly Panel[] = [
+  { label: "Recon MSE", long: "Reconstruction error", rule: { scale: "log" }, series: (run) => run.history.column("recon_mse"), text: number },
+  { label: "FVU", long: "Fraction of variance unexplained", rule: { scale: "linear", floor: 0, clip: 1 }, series: (run) => run.history.column("fvu"), text: number },
+  { label: "L0", long: "Mean active latents a row", rule: { scale: "auto" }, series: (run) => run.history.column("l0"), text: number },
+  { label: "Dead", long: "Dead latents", rule: { scale: "linear", floor: 0 }, series: dead, text: (value, run) => (width(run) ? `${value !== 0 && value < 10 ? value.toFixed(1) : value.toFixed(0)} %` : count(value)) },
+];
+
+const width = (run: Run): number => run.card?.config?.d_sae ?? 0;
+
+/** Dead latents as a percentage of all, or as their number while the width is not known. */
+function dead(run: Run): Float64Array {
+  const counts = run.history.column("dead");
+  const all = width(run);
+  return all ? counts.map((n) => (100 * n) / all) : counts;
+}
+
+export class Panels {
+  readonly element: HTMLElement;
+  readonly #grid = h("div", { class: "charts" });
+  readonly #where = h("span");
+  readonly #slider = h("input", { type: "range", min: 0, max: 0, step: 1, "aria-label": "Cursor over the training curves" });
+  readonly #charts: { panel: Panel; chart: LineChart; value: HTMLElement; scale: HTMLElement }[] = [];
+  #cursor: number | null = null; // null follows the newest point
+  #run: Run | null = null;
+  readonly #redraw: () => void;
+
+  constructor(redraw: () => void) {
+    this.#redraw = redraw;
+    for (const panel of PANELS) {
+      const chart = new LineChart(panel.rule);
+      const [value, scale] = [h("b"), h("span", { class: "scale" })];
+      this.#charts.push({ panel, chart, value, scale });
+      chart.canvas.setAttribute("role", "img");
+      chart.canvas.addEventListener("pointermove", (event) => this.#point(chart, event));
+      chart.canvas.addEventListener("pointerdown", (event) => this.#point(chart, event));
+      chart.canvas.addEventListener("pointerleave", () => this.#move(null));
+      this.#grid.append(h("figure", {}, h("figcaption", {}, h("span", { title: panel.long }, panel.label), scale, value), chart.canvas));
+    }
+    this.#slider.addEventListener("input", () => {
+      const at = Number(this.#slider.value);
+      this.#move(at >= Number(this.#slider.max) ? null : at);
+    });
+    this.element = h("div", {}, this.#grid, h("div", { class: "under" }, this.#where, this.#slider));
+  }
+
+  layout(pixels: number): void {
+    this.#grid.dataset["columns"] = pixels >= 820 ? "4" : pixels >= 440 ? "2" : "1";
+  }
+
+  draw(run: Run, colours: ChartColours): void {
+    this.#run = run;
+    const rows = run.history.rows;
+    if (this.#cursor !== null && this.#cursor >= rows) this.#cursor = null;
+    const steps = run.history.column("step");
+    const index = this.#cursor ?? rows - 1;
+    const spoken: string[] = [];
+    for (const { panel, chart, value, scale } of this.#charts) {
+      const ys = panel.series(run);
+      chart.resize();
+      chart.setData(steps, ys);
+      chart.draw(colours, this.#cursor);
+      const shown = index >= 0 ? panel.text(ys[index]!, run) : "–";
+      setText(value, shown);
+      setText(scale, chart.isLog ? "log" : "");
+      spoken.push(`${panel.label} ${shown}`);
+      chart.canvas.setAttribute("aria-label", rows > 0 ? `${panel.long} over steps, ${count(steps[0])} to ${count(steps[rows - 1])}; ${shown} at step ${count(steps[index])}` : `${panel.long}: no points yet`);
+    }
+    this.#drawCursor(run, index, spoken);
+  }
+
+  #drawCursor(run: Run, index: number, spoken: string[]): void {
+    const { rows, total } = run.history;
+    show(this.#slider, rows > 1);
+    this.#slider.max = String(Math.max(0, rows - 1));
+    this.#slider.value = String(Math.max(0, index));
+    if (index < 0) return setText(this.#where, run.over ? "No points were recorded." : "Curves start with the first training steps.");
+    const at = `step ${count(run.history.column("step")[index])} · ${count(run.history.column("tokens")[index])} tokens · lr ${number(run.history.column("lr")[index])}`;
+    this.#slider.setAttribute("aria-valuetext", `${at}; ${spoken.join(", ")}`);
+    const shown = total > rows ? `${count(rows)} of ${count(total)} points shown, extremes kept` : `${count(rows)} point${rows === 1 ? "" : "s"}`;
+    setText(this.#where, this.#cursor === null ? `${at} · ${shown}` : at);
+  }
+
+  #point(chart: LineChart, event: PointerEvent): void {
+    if (!this.#run) return;
+    const index = chart.indexAt(event.clientX - chart.canvas.getBoundingClientRect().left);
+    this.#move(index < 0 ? null : index);
+  }
+
+  #move(index: number | null): void {
+    if (index === this.#cursor) return;
+    this.#cursor = index;
+    this.#redraw();
+  }
+}

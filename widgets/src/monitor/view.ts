@@ -1,0 +1,165 @@
+// One view of a training run, in a shadow root so that the host's styles and ours leave each other alone.
+import type { ChartColours } from "../core/chart.ts";
+import { h, setText, show } from "../core/dom.ts";
+import { watchTheme } from "../core/theme.ts";
+import { Panels } from "./panels.ts";
+import type { Run } from "./run.ts";
+import css from "./style.css";
+import { endLine, progressLine, remarks, stage, stageShare, subtitle, VERDICTS } from "./words.ts";
+
+/** Mount a view of `run` into `host`. `cancel` is absent where there is no kernel to cancel anything. */
+export function mountMonitor(host: HTMLElement, run: Run, cancel?: () => void): () => void {
+  const view = new MonitorView(run, cancel);
+  // Lab's notebook takes arrow keys from everything inside it unless an element asks it not to.
+  host.setAttribute("data-lm-suppress-shortcuts", "true");
+  host.removeAttribute("style"); // a static result's box; ours has its own
+  const shadow = host.attachShadow({ mode: "open" });
+  shadow.append(h("style", {}, css), view.root);
+  return view.live();
+}
+
+class MonitorView {
+  readonly root: HTMLElement;
+  readonly #run: Run;
+  readonly #title = h("h3");
+  readonly #pill = h("span", { class: "pill", role: "status" });
+  readonly #cancel = h("button", { type: "button" }, "Cancel");
+  readonly #subtitle = h("div", { class: "sub" });
+  readonly #stage = h("span");
+  readonly #numbers = h("span");
+  readonly #fill = h("div");
+  readonly #bar = h("div", { class: "bar", role: "progressbar", "aria-label": "Progress of this stage", "aria-valuemin": 0, "aria-valuemax": 100 }, this.#fill);
+  readonly #progress = h("div", { class: "progress" }, h("div", { class: "row" }, this.#stage, this.#numbers), this.#bar);
+  readonly #end = h("div", { class: "end" });
+  readonly #verdict = h("div", { role: "status" });
+  readonly #notes = h("div", { role: "alert" });
+  readonly #remarks = h("div", { class: "remarks" });
+  readonly #panels = new Panels(() => this.#schedule());
+  #colours: ChartColours | null = null;
+  #frame = 0;
+  #said = ""; // what the notes were last built from
+
+  constructor(run: Run, cancel?: () => void) {
+    this.#run = run;
+    if (cancel) this.#cancel.addEventListener("click", cancel);
+    else this.#cancel.remove();
+    this.root = h(
+      "section",
+      { class: "monitor", "aria-label": "Training monitor" },
+      h("header", {}, this.#title, this.#pill, cancel ? this.#cancel : null),
+      this.#subtitle,
+      this.#progress,
+      this.#end,
+      this.#panels.element,
+      this.#verdict,
+      this.#notes,
+      this.#remarks,
+      h("slot", { name: "details" }),
+    );
+  }
+
+  /** Start following the run, the theme and the size; returns the function that stops it all. */
+  live(): () => void {
+    const unlisten = this.#run.listen(() => this.#schedule());
+    const unwatch = watchTheme(this.root, (theme) => {
+      this.root.dataset["theme"] = theme;
+      this.#colours = null;
+      this.#schedule();
+    });
+    const sizes = new ResizeObserver(() => {
+      this.#panels.layout(this.root.clientWidth);
+      this.#schedule();
+    });
+    sizes.observe(this.root);
+    // Lab detaches cells that scroll away and a canvas may come back empty.
+    const sight = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && this.#schedule());
+    sight.observe(this.root);
+    this.#schedule();
+    return () => {
+      unlisten();
+      unwatch();
+      sizes.disconnect();
+      sight.disconnect();
+      cancelAnimationFrame(this.#frame);
+    };
+  }
+
+  #schedule(): void {
+    if (this.#frame !== 0) return;
+    this.#frame = requestAnimationFrame(() => {
+      this.#frame = 0;
+      this.#draw();
+    });
+  }
+
+  #draw(): void {
+    const { card } = this.#run;
+    this.#drawNotes();
+    if (!card) {
+      setText(this.#title, "Training monitor");
+      setText(this.#subtitle, "Waiting for the kernel…");
+      for (const part of [this.#progress, this.#end, this.#cancel, this.#panels.element, this.#pill]) show(part, false);
+      return;
+    }
+    show(this.#panels.element, !this.#run.over || this.#run.history.rows > 0);
+    setText(this.#title, card.name);
+    setText(this.#subtitle, subtitle(card));
+    const stale = this.#run.trouble !== "" && !this.#run.over;
+    show(this.#pill, true);
+    this.#pill.dataset["status"] = stale ? "unknown" : card.status;
+    setText(this.#pill, stale ? "no contact" : card.status);
+    show(this.#cancel, this.#run.cancellable && !this.#run.over);
+    this.#cancel.disabled = this.#run.cancelling || stale;
+    setText(this.#cancel, this.#run.cancelling ? "Cancelling…" : "Cancel");
+    show(this.#progress, !this.#run.over);
+    show(this.#end, this.#run.over);
+    if (this.#run.over) setText(this.#end, endLine(card));
+    else this.#drawProgress();
+    this.#panels.draw(this.#run, (this.#colours ??= this.#readColours()));
+  }
+
+  #drawProgress(): void {
+    const card = this.#run.card!;
+    const share = stageShare(card);
+    setText(this.#stage, stage(card.progress.stage) + (share === null ? "" : ` · ${Math.floor(share * 100)} %`));
+    setText(this.#numbers, progressLine(this.#run));
+    this.#fill.style.width = `${100 * (share ?? 0)}%`;
+    if (share === null) this.#bar.removeAttribute("aria-valuenow");
+    else this.#bar.setAttribute("aria-valuenow", String(Math.floor(share * 100)));
+  }
+
+  #drawNotes(): void {
+    const { card, trouble, error } = this.#run;
+    const said = JSON.stringify([card?.verdict, card?.reasons, card?.error, card?.notes, card?.artifacts, trouble, error]);
+    if (said === this.#said) return;
+    this.#said = said;
+    this.#verdict.replaceChildren();
+    if (card?.verdict) {
+      const { title, mark, tone } = VERDICTS[card.verdict];
+      const reasons = card.reasons.map((reason) => h("li", {}, reason));
+      this.#verdict.append(note(tone, h("strong", {}, `${mark} ${title}`), reasons.length > 0 && h("ul", {}, ...reasons)));
+    }
+    this.#notes.replaceChildren();
+    if (card?.error) this.#notes.append(note("bad", h("strong", {}, card.error.type), h("pre", {}, card.error.message)));
+    if (trouble) this.#notes.append(note("idle", trouble));
+    if (error) this.#notes.append(note("bad", h("strong", {}, "The monitor failed"), h("pre", {}, error)));
+    this.#remarks.replaceChildren(...(card ? remarks(card) : []).map((text) => h("p", {}, text)));
+  }
+
+  /** Canvas needs resolved colours; custom properties give theirs only through a real property. */
+  #readColours(): ChartColours {
+    const probe = h("i", { hidden: true });
+    this.root.append(probe);
+    const read = (name: string) => {
+      probe.style.color = `var(--${name})`;
+      return getComputedStyle(probe).color;
+    };
+    const colours = { line: read("line"), text: read("muted"), grid: read("grid"), cursor: read("idle"), back: read("bg") };
+    probe.remove();
+    return colours;
+  }
+}
+
+function note(tone: string, ...children: (Node | string | false)[]): HTMLElement {
+  return h("div", { class: `note ${tone}` }, ...children);
+}
