@@ -31,11 +31,11 @@ def open_gguf(path: Path, dtype: torch.dtype) -> tuple[HFModel, HFTokenizer]:
     where = {"gguf_file": path.name, "local_files_only": True}
     try:
         # Its bar heeds no verbosity setting, so it is given a silent one for the while.
-        silent = patch.object(modeling_gguf_pytorch_utils, "tqdm", partial(tqdm, disable=True))
+        silent = patch.object(modeling_gguf_pytorch_utils, "tqdm", partial(tqdm, disable=True), create=True)
         with quiet_libraries(), silent:
             model = AutoModelForCausalLM.from_pretrained(str(path.parent), dtype=dtype, **where)
             tokenizer = AutoTokenizer.from_pretrained(str(path.parent), **where)
-    except (OSError, ValueError, KeyError, RuntimeError, NotImplementedError, IndexError) as error:
+    except Exception as error:  # the parser meets a damaged file with whatever error its bytes lead to
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(f"{path} could not be read as a GGUF language model: {reason}") from error
     # The weights are plain tensors now; without this the library still calls them quantised and refuses to save them.

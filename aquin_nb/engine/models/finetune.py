@@ -152,7 +152,7 @@ def _loss(hf: HFModel, windows: Tensor, batch_size: int) -> float:
     hf.eval()
     total = 0.0
     with torch.no_grad():
-        for rows in windows.split(batch_size):
+        for rows in torch.split(windows, batch_size):
             ids = rows.to(hf.device)
             total += float(hf(input_ids=ids, labels=ids, use_cache=False).loss) * len(rows)
     return total / len(windows)
@@ -163,7 +163,7 @@ def _train(
 ) -> list[float]:
     weights = [weight for weight in hf.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
-    warmup = max(1, int(steps * _WARMUP))
+    warmup = max(1, int(steps * _WARMUP))  # then a straight line down to zero
     order = _order(len(windows), steps * batch_size, seed)
     history = []
     hf.train()
@@ -171,7 +171,7 @@ def _train(
         control.tick("fine-tune", step, steps, "steps")
         ids = windows[order[step * batch_size : (step + 1) * batch_size]].to(hf.device)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate * min(1.0, (step + 1) / warmup)
+            group["lr"] = learning_rate * min((step + 1) / warmup, (steps - step) / max(1, steps - warmup), 1.0)
         with _precision(hf):
             loss = hf(input_ids=ids, labels=ids, use_cache=False).loss
         loss.backward()

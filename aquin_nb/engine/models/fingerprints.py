@@ -24,7 +24,8 @@ def weights_fingerprint(model: torch.nn.Module) -> str:
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
         flat = tensor.detach().reshape(-1).view(torch.uint8) if tensor.numel() else tensor.new_empty(0).byte()
         for start in range(0, flat.numel(), _PIECE):
-            digest.update(memoryview(flat[start : start + _PIECE].cpu().numpy()))
+            piece = flat[start : start + _PIECE].cpu().numpy()
+            digest.update(piece.data)
     return digest.hexdigest()
 
 

@@ -232,6 +232,11 @@ def _d_sae(mode: str, d_model: int) -> int:
 
 
 def pick_device(device: str) -> torch.device:
+    """The device that a person's word means, checked against this machine.
+
+    Raises:
+        ModelError: no such device here.
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
