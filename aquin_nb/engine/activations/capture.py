@@ -14,14 +14,12 @@ from torch import Tensor
 from ... import files
 from ...control import Control
 from ...errors import Cancelled, DictionaryError, ModelError, ProbeError, StoreError
-from .captured import CaptureData, read_capture, read_layer
+from .captured import CaptureData
 from .manifest import CAPTURE, MANIFEST, SCHEMA_VERSION
 from .probes import Probe
 
 if TYPE_CHECKING:
     from ..models import Model, Tokens
-
-__all__ = ["CaptureData", "Dictionary", "capture", "read_capture", "read_layer"]
 
 POSITIONS = ("last", "mean")
 TOKENS_A_BATCH = 2048
@@ -33,7 +31,7 @@ class Dictionary(Protocol):
     """What `capture` needs of a dictionary: `encode(x [n, d_in]) -> [n, d_sae]` and `cfg.d_in`, `cfg.d_sae`."""
 
     @property
-    def cfg(self) -> Any: ...  # noqa: ANN401
+    def cfg(self) -> Any: ...
 
     def encode(self, x: Tensor) -> Tensor: ...
 
@@ -86,8 +84,9 @@ def capture(
     wanted = _layers(model, layers)
     encoded_layer = _sae_layer(model, dictionary, sae_layer)
     forward = sorted({*wanted, *([] if encoded_layer is None else [encoded_layer])})
+    output = Path(output).expanduser()
     files.require_space(output, len(probes) * len(wanted) * model.d_model * 4, f"A capture of {len(probes):,} probes")
-    folder = files.claim_folder(Path(output).expanduser(), MANIFEST)
+    folder = files.claim_folder(output, MANIFEST)
     kept: dict[int, list[Tensor]] = {layer: [] for layer in wanted}
     features: list[Tensor] = []
     lengths: list[int] = []

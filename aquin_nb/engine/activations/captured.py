@@ -111,7 +111,7 @@ class CaptureData:
 
     @cached_property
     def features(self) -> Tensor | None:
-        """Feature activations of the probes, float32 [probes, d_sae] in torch's sparse CSR layout, or None.
+        """Feature activations of the probes, a sparse float32 tensor [probes, d_sae], or None.
 
         Raises:
             StoreError: the shard is missing or damaged.
@@ -126,9 +126,10 @@ class CaptureData:
         field(record, "sha256", str, where)
         shard = _read_shard(self.path, record)
         try:
-            parts = (shard["crow_indices"], shard["col_indices"], shard["values"])
-            return torch.sparse_csr_tensor(*parts, size=shape, check_invariants=True)
-        except (KeyError, RuntimeError, TypeError) as error:
+            rows = torch.arange(shape[0]).repeat_interleave(shard["crow_indices"].diff())
+            indices = torch.stack([rows, shard["col_indices"]])  # COO: torch warns on every use of CSR
+            return torch.sparse_coo_tensor(indices, shard["values"], shape, check_invariants=True).coalesce()
+        except (KeyError, RuntimeError, TypeError, AttributeError) as error:
             raise StoreError(f"{path} is damaged: {error}.") from None
 
     def verify(self) -> None:
@@ -153,15 +154,6 @@ def read_capture(path: Path | str) -> CaptureData:
     """
     folder = Path(path).expanduser()
     return CaptureData(folder, read_manifest(folder, CAPTURE))
-
-
-def read_layer(path: Path | str, layer: int) -> Tensor:
-    """The vectors of one captured layer, float32 [probes, d_model], checked against the recorded hash.
-
-    Raises:
-        StoreError: not a capture, no such layer, or damaged.
-    """
-    return read_capture(path).layers[layer]
 
 
 def _sound(folder: Path, record: Mapping[str, Any]) -> Path:

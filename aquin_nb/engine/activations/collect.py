@@ -108,7 +108,7 @@ def collect(
     >>> collect(model, open_corpus(), 2, tokens=1000, output=Path("store"))        # doctest: +SKIP
     Store('store', 1,000 rows of 128, layer 2)
     """
-    control = control or Control()
+    control, output = control or Control(), Path(output).expanduser()
     layer = model.check_layer(layer)
     if tokens < 1:
         raise CorpusError(f"tokens={tokens} asks for nothing; it must be at least 1.")

@@ -129,7 +129,8 @@ def _default(text_key: str) -> Corpus:
         first = hub.first_row(DEFAULT_HUB_NAME)
         _text(first, text_key, f"{DEFAULT_HUB_NAME}, row 1")
     except AquinError as error:
-        return packaged_sample(f"default; the packaged sample, because OpenWebText cannot be streamed: {error}")
+        reason = str(error).removesuffix(hub.OFFLINE_OPTIONS).strip()
+        return packaged_sample(f"default; the packaged sample, because OpenWebText cannot be streamed: {reason}")
     return Corpus(
         DEFAULT_HUB_NAME,
         "default; OpenWebText streamed from the hub",
@@ -264,4 +265,5 @@ def _no_key(text_key: str, found: list[str], where: str) -> str:
 
 def _kind(value: object) -> str:
     names: dict[type, str] = {dict: "an object", list: "a list", str: "a text", bytes: "bytes"}
+    names |= {bool: "true/false", int: "a number", float: "a number"}
     return names.get(type(value), f"a {type(value).__name__}")

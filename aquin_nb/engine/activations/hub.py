@@ -7,11 +7,12 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from ...errors import AquinError, CorpusError, NetworkError
+from ...errors import CorpusError, NetworkError
 
 REACH_SECONDS = 3.0
 OPEN_SECONDS = 30.0  # listing a large dataset's files and fetching its first rows, once the hub is known to answer
 OFFLINE_OPTIONS = "Offline: give a .txt, .json or .jsonl file, a list of texts, or corpus=packaged_sample()."
+PARQUET_REVISION = "refs/convert/parquet"
 
 T = TypeVar("T")
 
@@ -54,17 +55,26 @@ def rows(name: str, split: str = "train") -> Iterator[dict[str, Any]]:
     require(name)
     path, _, config = name.partition(":")
     try:
-        from datasets import load_dataset
-
-        yield from load_dataset(path, config or None, split=split, streaming=True)
-    except AquinError:
-        raise
+        yield from _streamed(path, config or None, split)
     except ImportError:
         raise CorpusError(f"{name} is on the hub; reading it needs: pip install 'aquin-nb[engine]'.") from None
     except (FileNotFoundError, ValueError, RuntimeError) as error:
         raise CorpusError(f"The hub dataset {name}, split {split!r}, cannot be opened: {_reason(error)}.") from error
     except Exception as error:
         raise NetworkError(f"Reading {name} from the hub failed: {_reason(error)}. {OFFLINE_OPTIONS}") from error
+
+
+def _streamed(path: str, config: str | None, split: str) -> Iterator[dict[str, Any]]:
+    from datasets import load_dataset
+
+    try:
+        stream = load_dataset(path, config, split=split, streaming=True)
+    except (RuntimeError, ValueError) as error:
+        if "script" not in str(error):
+            raise
+        # A dataset that is still a Python script is never run; the hub keeps a converted copy of most of them.
+        stream = load_dataset(path, config, split=split, streaming=True, revision=PARQUET_REVISION)
+    yield from stream
 
 
 def first_row(name: str, split: str = "train") -> dict[str, Any]:

@@ -56,7 +56,7 @@ def read_manifest(folder: Path, kind: str | None = None) -> dict[str, Any]:
     return manifest
 
 
-def field(record: Mapping[str, Any], key: str, kind: type | tuple[type, ...], path: Path) -> Any:  # noqa: ANN401
+def field(record: Mapping[str, Any], key: str, kind: type | tuple[type, ...], path: Path) -> Any:
     """`record[key]` if it is of `kind`, else a StoreError that names the key and the manifest at `path`."""
     value = record.get(key)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):

@@ -211,5 +211,6 @@ def _plain(value: object) -> object:
 
 
 def _kind(value: object) -> str:
-    names = {type(None): "null", dict: "an object", list: "a list", str: "a text", bool: "true/false"}
+    names: dict[type, str] = {type(None): "null", dict: "an object", list: "a list", str: "a text", bool: "true/false"}
+    names |= {int: "a number", float: "a number"}
     return names.get(type(value), f"a {type(value).__name__}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ class NormStatistics:
             return
         for start in range(0, len(x), 16384):  # bounds the float32 copies
             values = x[start : start + 16384].float()
-            norms = values.norm(dim=1).double()
+            norms = torch.linalg.vector_norm(values, dim=1, dtype=torch.float64)  # squares overflow float32
             self._sum += values.sum(dim=0, dtype=torch.float64)
             self._norms += float(norms.sum())
             self._squares += float(norms.square().sum())
@@ -48,7 +49,7 @@ class NormStatistics:
             names = ("mean_norm", "median_norm", "max_norm", "mean_squared_norm", "norm_of_mean", "outliers")
             return {"rows": 0, **dict.fromkeys(names)}
         median = self._median()
-        border = int((torch.tensor(median * OUTLIER_FACTOR).log2() - LOWEST) * BINS_PER_OCTAVE)
+        border = int((math.log2(median * OUTLIER_FACTOR) - LOWEST) * BINS_PER_OCTAVE)
         return {
             "rows": self.rows,
             "mean_norm": self._norms / self.rows,

@@ -157,13 +157,13 @@ class Store:
     Raises (when opened):
         StoreError: not a store, damaged, a chunk is missing, or it was written by a newer aquin-nb.
 
-    >>> store = open_store("activations/tiny")                                # doctest: +SKIP
+    >>> store = Store(Path("activations/tiny"))                              # doctest: +SKIP
     >>> store.rows, store.d_in, store.read(0).x.dtype                         # doctest: +SKIP
     (100000, 128, torch.float16)
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder
+    def __init__(self, folder: Path | str) -> None:
+        self.path = Path(folder).expanduser()
         self.manifest = read_manifest(self.path, ACTIVATIONS)
         where = self.path / MANIFEST
         self.complete: bool = field(self.manifest, "complete", bool, where)
@@ -197,21 +197,18 @@ class Store:
             raise self._unlike(info)
         return parts
 
-    def x(self, chunk: int, start: int, stop: int) -> Tensor:
-        """Rows `start` to `stop` of a chunk's activations only, without touching the rest of the file.
+    def x(self, chunk: int) -> Tensor:
+        """A chunk's activations [n, d_in] alone, mapped from disk: a slice of it reads only its own rows.
 
         Raises:
             StoreError: as `read`.
         """
         info = self.chunks[chunk]
         with self._opened(self.path / info.file) as stream:
-            part = stream.get_slice("x")
-            if part.get_shape() != [info.rows, self.d_in]:
-                raise self._unlike(info)
-            rows: Tensor = part[start:stop]
-        if rows.dtype != self.dtype:
+            x: Tensor = stream.get_tensor("x")
+        if x.shape != (info.rows, self.d_in) or x.dtype != self.dtype:
             raise self._unlike(info)
-        return rows
+        return x
 
     def verify(self) -> int:
         """Read every byte and compare with the recorded hashes; the number of rows checked.
@@ -257,15 +254,6 @@ class Store:
     def __repr__(self) -> str:
         state = "" if self.complete else ", incomplete"
         return f"Store({str(self.path)!r}, {self.rows:,} rows of {self.d_in}, layer {self.layer}{state})"
-
-
-def open_store(path: Path | str) -> Store:
-    """Open an activation store for reading, complete or not.
-
-    Raises:
-        StoreError: not a store, damaged, or written by a newer aquin-nb; the message names the file.
-    """
-    return Store(Path(path).expanduser())
 
 
 def row_bytes(d_in: int, dtype: str) -> int:

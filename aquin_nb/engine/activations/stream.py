@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -14,7 +15,9 @@ from ...errors import StoreError
 from .store import Store
 
 BUFFER_BYTES = 512 << 20
-PIECE_ROWS = 512  # a store is read in pieces of so many neighbouring rows, in random order
+PIECE_ROWS = 512  # a store is read in pieces of at most so many neighbouring rows, in random order,
+PIECES_IN_BUFFER = 64  # and of fewer when the buffer is small, so that many places are mixed at any time
+MAPPED_CHUNKS = 256
 
 
 class _Rows(Protocol):
@@ -30,10 +33,11 @@ class _Rows(Protocol):
 class ShuffledStream:
     """Batches float32 [batch_size, d_in] in random order; each training row exactly once an epoch.
 
-    A source that fits into `buffer_rows` is permuted exactly. A larger one is read in pieces of 512 neighbouring rows,
-    drawn in random order from the whole store into the buffer; the buffer is permuted, half of it is given out and
-    the room filled again. Rows left over at the end of an epoch, fewer than a batch, are dropped; data smaller than
-    one batch makes `batch_size` as small as the data, and `notes` says so. All of it follows from `seed`.
+    A source that fits into `buffer_rows` is permuted exactly. A larger one is read in pieces of at most 512
+    neighbouring rows, drawn in random order from the whole store into the buffer; the buffer is permuted, half of it
+    is given out and the room filled again. Rows left over at the end of an epoch, fewer than a batch, are dropped;
+    data smaller than one batch makes `batch_size` as small as the data, and `notes` says so. All of it follows from
+    `seed`.
 
     Args:
         source: a `Store`, or a float tensor [n, d_in] (rows in memory, a layer of a capture).
@@ -123,7 +127,7 @@ class ShuffledStream:
             yield self._resident[order[start : start + self.batch_size]].to(torch.float32, copy=True)
 
     def _buffered(self, random: np.random.Generator) -> Iterator[Tensor]:
-        size = min(PIECE_ROWS, max(1, self._buffer_rows // 4))
+        size = max(1, min(PIECE_ROWS, self._buffer_rows // PIECES_IN_BUFFER))
         pieces = np.array([piece for part in self._ranges() for piece in _pieces(*part, size)])
         random.shuffle(pieces)
         buffer = torch.empty(self._buffer_rows, self.d_in, dtype=self._source.dtype)
@@ -207,9 +211,9 @@ class _TensorRows:
 
 class _StoreRows:
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self._x = lru_cache(maxsize=MAPPED_CHUNKS)(store.x)
         self.d_in, self.dtype = store.d_in, store.dtype
         self.sizes = [chunk.rows for chunk in store.chunks]
 
     def read(self, chunk: int, start: int, stop: int) -> Tensor:
-        return self._store.x(chunk, start, stop)
+        return self._x(chunk)[start:stop]

@@ -1,0 +1,281 @@
+"""Captures: the vectors are the model's, every metadata key survives, damage is named, no torch to look."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from aquin_nb.control import Control
+from aquin_nb.engine.activations.capture import capture
+from aquin_nb.engine.activations.captured import read_capture
+from aquin_nb.engine.activations.probes import Probe, builtin_probes, read_probes
+from aquin_nb.errors import (
+    Cancelled,
+    DictionaryError,
+    ModelError,
+    OutputError,
+    ProbeError,
+    StoreError,
+)
+
+PROBES = read_probes(
+    [
+        {"text": "In the beginning", "label": "bible", "n": 1},
+        {
+            "text": "It is a truth universally acknowledged, that a single man",
+            "label": "austen",
+            "extra": {"a": [1, None]},
+        },
+        "of",
+    ]
+)
+
+
+class Dictionary:
+    """A small random ReLU dictionary: what `capture` knows of one."""
+
+    def __init__(self, d_in: int, d_sae: int = 40, layer: int | None = 3) -> None:
+        torch.manual_seed(0)
+        self.cfg = SimpleNamespace(d_in=d_in, d_sae=d_sae, layer=layer)
+        self.W_enc = torch.randn(d_in, d_sae)
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        return (x @ self.W_enc - 3).relu()
+
+
+def alone(model, text: str, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Residuals [t, d] of one text by itself, and which tokens are analysed."""
+    tokens = model.tokenize([text])
+    return model.residuals(tokens, [layer])[layer][0].float(), tokens.analysed[0]
+
+
+def test_last_is_the_residual_at_the_last_token_of_every_layer(tiny, tmp_path):
+    found = capture(tiny, PROBES, output=tmp_path / "c")
+    assert list(found.layers) == list(range(6))
+    for layer in found.layers:
+        expected = torch.stack([alone(tiny, probe.text, layer)[0][-1] for probe in PROBES])
+        assert found.layers[layer].dtype == torch.float32
+        assert torch.allclose(found.layers[layer], expected, atol=2e-5)
+
+
+def test_mean_is_over_the_analysed_tokens(tiny, tmp_path):
+    found = capture(tiny, PROBES, layers=[4, 1, 4], position="mean", output=tmp_path / "c")
+    assert list(found.layers) == [1, 4]
+    for layer in found.layers:
+        pairs = [alone(tiny, probe.text, layer) for probe in PROBES]
+        expected = torch.stack([x[kept].mean(0) for x, kept in pairs])
+        assert torch.allclose(found.layers[layer], expected, atol=2e-5)
+
+
+def test_embedding_models_are_pooled(embedder, tmp_path):
+    probes = read_probes(["the dog ran", "a cat sat on the mat and slept"])
+    found = capture(embedder, probes, position="mean", layers=2, output=tmp_path / "c")
+    expected = torch.cat([embedder.pooled(embedder.tokenize([probe.text]), [2])[2] for probe in probes])
+    assert torch.allclose(found.layers[2], expected, atol=1e-6)
+    with pytest.raises(ModelError, match="position='mean'"):
+        capture(embedder, probes, output=tmp_path / "d")
+
+
+def test_what_is_written_reads_back(tiny, tmp_path):
+    capture(tiny, PROBES, layers=2, output=tmp_path / "c", name="first", topic="openings")
+    found = read_capture(tmp_path / "c")
+    assert found.complete
+    assert (found.name, found.topic, found.position) == ("first", "openings", "last")
+    assert found.probes == PROBES
+    assert found.manifest["metadata_keys"] == ["label", "n", "extra"]
+    assert found.manifest["model"]["fingerprint"] == tiny.info.fingerprint
+    record = found.manifest["layers"]["2"]
+    assert record["hook"] == "blocks.2.hook_resid_post"
+    assert record["shape"] == [3, 128]
+    assert record["norms"]["max"] == pytest.approx(float(found.layers[2].norm(dim=1).max()))
+    shard = torch.load(tmp_path / "c" / record["file"], weights_only=True)
+    assert shard["layer"] == 2
+    assert torch.equal(shard["activations"], found.layers[2])
+    frame = found.frame
+    assert list(frame.columns) == ["text", "label", "n", "extra"]
+    assert frame["label"].tolist()[:2] == ["bible", "austen"]
+    assert frame["extra"][1] == {"a": [1, None]}
+    assert found.features is None
+    assert found.sae_layer is None
+    found.verify()
+
+
+def test_features_are_the_dictionarys(tiny, tmp_path):
+    dictionary = Dictionary(128)
+    last = capture(tiny, PROBES, layers=[0, 3], dictionary=dictionary, output=tmp_path / "last")
+    assert last.sae_layer == 3
+    assert torch.allclose(last.features.to_dense(), dictionary.encode(last.layers[3]), atol=1e-5)
+    assert 0 < last.features.values().numel() < 3 * 40
+    mean = capture(
+        tiny, PROBES, layers=0, position="mean", dictionary=dictionary, sae_layer=2, output=tmp_path / "mean"
+    )
+    assert (mean.sae_layer, list(mean.layers)) == (2, [0])
+    for row, probe in zip(read_capture(tmp_path / "mean").features.to_dense(), PROBES, strict=True):
+        x, kept = alone(tiny, probe.text, 2)
+        assert torch.allclose(row, dictionary.encode(x[kept]).mean(0), atol=1e-4)
+
+
+def test_a_dictionary_that_does_not_fit_is_refused(tiny, tmp_path):
+    with pytest.raises(DictionaryError, match="vectors of 64 and tiny gives 128"):
+        capture(tiny, PROBES, dictionary=Dictionary(64), output=tmp_path / "c")
+    with pytest.raises(DictionaryError, match="pass sae_layer="):
+        capture(tiny, PROBES, dictionary=Dictionary(128, layer=None), output=tmp_path / "c")
+    with pytest.raises(DictionaryError, match="without a dictionary"):
+        capture(tiny, PROBES, sae_layer=3, output=tmp_path / "c")
+    assert not (tmp_path / "c").exists()
+
+
+def test_many_probes_come_in_bounded_batches_and_in_order(tiny, tmp_path, monkeypatch):
+    from aquin_nb.engine.activations import capture as module
+
+    monkeypatch.setattr(module, "TOKENS_A_BATCH", 64)
+    widths = []
+    real = type(tiny).residuals
+    monkeypatch.setattr(
+        type(tiny),
+        "residuals",
+        lambda self, tokens, layers: (widths.append(tokens.ids.numel()), real(self, tokens, layers))[1],
+    )
+    probes = [probe for topic in ("sentiment", "code") for probe in builtin_probes(topic, 24)]
+    ticks = []
+    found = capture(tiny, probes, layers=1, output=tmp_path / "c", control=Control(ticks.append))
+    assert len(widths) > 10
+    longest = max(len(ids) + 1 for ids in tiny.encode([probe.text for probe in probes]))
+    assert max(widths) <= max(64, longest)
+    assert [ticks[0].done, ticks[-1].done, ticks[-1].total, ticks[-1].unit] == [0, 48, 48, "probes"]
+    for row in (0, 17, 47):
+        assert torch.allclose(found.layers[1][row], alone(tiny, probes[row].text, 1)[0][-1], atol=2e-5)
+
+
+def test_cancelling_keeps_the_probes_done(tiny, tmp_path, monkeypatch):
+    from aquin_nb.engine.activations import capture as module
+
+    monkeypatch.setattr(module, "TOKENS_A_BATCH", 32)
+    control = Control(lambda tick: control.cancel() if tick.done >= 5 else None)
+    with pytest.raises(Cancelled):
+        capture(tiny, builtin_probes("emotions", 24), layers=[1], output=tmp_path / "c", control=control)
+    found = read_capture(tmp_path / "c")
+    assert not found.complete
+    done = len(found.probes)
+    assert 5 <= done < 24
+    assert found.layers[1].shape == (done, 128)
+    assert found.notes == [f"Cancelled after {done} of 24 probes."]
+
+
+def test_a_text_beyond_the_context_is_cut_and_noted(tiny, tmp_path):
+    found = capture(tiny, read_probes(["short", "long words " * 600]), layers=0, output=tmp_path / "c")
+    assert found.notes == ["Probe 2 is longer than the model's context and cut to 512 tokens."]
+    assert [probe["n_tokens"] for probe in found.manifest["probes"]][1] == 512
+
+
+def test_bad_requests_are_told(tiny, tmp_path):
+    output = tmp_path / "c"
+    for wrong, message in (
+        ({"layers": 6}, "layers 0 to 5"),
+        ({"layers": "some"}, "'all'"),
+        ({"layers": []}, "layers is empty"),
+        ({"position": "first"}, "neither 'last' nor 'mean'"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            capture(tiny, PROBES, output=output, **wrong)
+    with pytest.raises(ProbeError, match="no probes"):
+        capture(tiny, [], output=output)
+    assert not output.exists()
+    with pytest.raises(ProbeError, match="Probe 2 has no token to analyse"):
+        capture(tiny, read_probes(["words", "<|eos|>"]), position="mean", output=tmp_path / "d")
+    capture(tiny, PROBES, layers=0, output=output)
+    with pytest.raises(OutputError, match="already holds an earlier result"):
+        capture(tiny, PROBES, layers=0, output=output)
+
+
+def test_values_that_are_not_finite_name_the_probe(tiny, tmp_path, monkeypatch):
+    real = type(tiny).residuals
+
+    def broken(self, tokens, layers):
+        out = real(self, tokens, layers)
+        out[1][2] = float("inf")
+        return out
+
+    monkeypatch.setattr(type(tiny), "residuals", broken)
+    with pytest.raises(StoreError, match="at layer 1 for probe 3"):
+        capture(tiny, PROBES, layers=[0, 1], output=tmp_path / "c")
+
+
+def test_damage_is_named(tiny, tmp_path):
+    folder = tmp_path / "c"
+    capture(tiny, PROBES, layers=[0, 1], dictionary=Dictionary(128), output=folder)
+    data = bytearray((folder / "layers/layer_1.pt").read_bytes())
+    data[-40] ^= 1
+    (folder / "layers/layer_1.pt").write_bytes(data)
+    (folder / "sae/sae_layer_3.pt").unlink()
+    found = read_capture(folder)
+    assert found.layers[0].shape == (3, 128)
+    with pytest.raises(StoreError, match=r"layer_1\.pt is damaged"):
+        found.layers[1]
+    with pytest.raises(StoreError, match=r"sae_layer_3\.pt is missing"):
+        _ = found.features
+    with pytest.raises(StoreError, match=r"layer_1\.pt"):
+        found.verify()
+    with pytest.raises(StoreError, match="has no layer 5; it has 0, 1"):
+        found.layers[5]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.update(schema_version=9), "newer aquin-nb"),
+        (lambda m: m.update(kind="activations"), "'activations' where a capture"),
+        (lambda m: m["layers"]["0"].update(file="../layer_0.pt"), "names the file"),
+        (lambda m: m.update(layers=[1]), "layers is"),
+        (lambda m: m.update(probes=[{"text": 3}]), "text is 3"),
+    ],
+)
+def test_a_manifest_that_cannot_be_trusted_is_refused(tiny, tmp_path, change, message):
+    capture(tiny, PROBES, layers=0, output=tmp_path / "c")
+    path = tmp_path / "c/manifest.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(StoreError, match=message):
+        read_capture(tmp_path / "c")
+
+
+def test_a_shard_with_code_in_it_is_not_run(tiny, tmp_path):
+    from aquin_nb.files import sha256
+
+    class Trap:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "sprung",))
+
+    capture(tiny, PROBES, layers=0, output=tmp_path / "c")
+    shard, path = tmp_path / "c/layers/layer_0.pt", tmp_path / "c/manifest.json"
+    torch.save({"activations": Trap()}, shard)
+    manifest = json.loads(path.read_text())
+    manifest["layers"]["0"]["sha256"] = sha256(shard)
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(StoreError, match=r"layer_0\.pt cannot be read"):
+        read_capture(tmp_path / "c").layers[0]
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_capture_opens_without_torch(tiny, tmp_path):
+    capture(tiny, [Probe("a text", {"label": "x"})], layers=0, output=tmp_path / "c")
+    code = (
+        "import sys; sys.modules['torch'] = None; sys.path.insert(0, sys.argv[1])\n"
+        "from aquin_nb.engine.activations.captured import read_capture\n"
+        "from aquin_nb.errors import StoreError\n"
+        "found = read_capture(sys.argv[2])\n"
+        "assert found.frame.loc[0].to_dict() == {'text': 'a text', 'label': 'x'}\n"
+        "try:\n    found.layers[0]\nexcept StoreError as error:\n    print(error)\n"
+    )
+    root = Path(__file__).parents[3]
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(root), str(tmp_path / "c")], capture_output=True, text=True, check=True
+    )
+    assert "needs torch" in done.stdout

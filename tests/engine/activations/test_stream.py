@@ -1,0 +1,151 @@
+"""The stream: every training row once an epoch, no held-out row ever, the same again from the same seed."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aquin_nb.engine.activations.store import Store, StoreWriter
+from aquin_nb.engine.activations.stream import ShuffledStream
+from aquin_nb.errors import StoreError
+
+
+def numbered(count: int) -> torch.Tensor:
+    """Rows [n, 2] that say their own number."""
+    return torch.arange(count, dtype=torch.float32)[:, None].repeat(1, 2)
+
+
+def stored(folder, x: torch.Tensor, chunk_rows: int) -> Store:
+    about = {"model": {}, "layer": 0, "hook": "h", "unit": "token", "corpus": {}, "exclusions": ""}
+    with StoreWriter(folder, d_in=x.shape[1], dtype="float32", about=about, chunk_rows=chunk_rows) as writer:
+        zeros = torch.zeros(len(x), dtype=torch.int64)
+        writer.add(x, zeros, zeros, zeros)
+        return writer.close()
+
+
+def numbers(batches) -> list[int]:
+    return [int(value) for batch in batches for value in batch[:, 0]]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    count=st.integers(1, 400),
+    chunk_rows=st.integers(15, 150),
+    batch=st.integers(1, 50),
+    buffer=st.integers(1, 500),
+    share=st.sampled_from([0.0, 0.05, 0.3, 0.9]),
+    seed=st.integers(0, 2**64),
+    in_memory=st.booleans(),
+)
+def test_each_training_row_once_an_epoch_and_no_held_out_row(
+    tmp_path_factory, count, chunk_rows, batch, buffer, share, seed, in_memory
+):
+    x = numbered(count)
+    source = x if in_memory else stored(tmp_path_factory.mktemp("s") / "s", x, chunk_rows)
+    stream = ShuffledStream(source, batch, seed=seed, held_out=share, buffer_rows=buffer)
+    held = numbers([stream.held_out()])
+    assert held == sorted(set(held))
+    assert len(held) == stream.held_out_rows
+    assert stream.rows + len(held) == count
+    assert stream.rows >= 1
+    assert (len(held) > 0) == (share > 0 and count > 1)
+    for epoch in (0, 1):
+        batches = list(stream.epoch(epoch))
+        assert all(part.shape == (stream.batch_size, 2) and part.dtype == torch.float32 for part in batches)
+        assert len(batches) == stream.batches_per_epoch
+        seen = numbers(batches)
+        assert len(seen) == len(set(seen))
+        assert stream.rows - len(seen) == stream.rows % stream.batch_size
+        assert not set(seen) & set(held)
+        assert set(seen) <= set(range(count))
+    again = ShuffledStream(source, batch, seed=seed, held_out=share, buffer_rows=buffer)
+    assert numbers(again.epoch(1)) == seen
+
+
+def test_a_store_and_its_tensor_are_the_same_stream(tmp_path):
+    x = numbered(300)
+    a = ShuffledStream(stored(tmp_path / "a", x, 70), 32, seed=4)
+    b = ShuffledStream(x, 32, seed=4)
+    assert numbers(a.epoch(0)) == numbers(b.epoch(0))
+    assert torch.equal(a.held_out(), b.held_out())
+
+
+def test_iterating_goes_through_epochs_with_new_orders():
+    stream = ShuffledStream(numbered(64), 16, held_out=0)
+    first, second = numbers(islice(iter(stream), 4)), numbers(islice(iter(stream), 4, 8))
+    other = numbers(islice(iter(stream), 8))
+    assert sorted(first) == list(range(64))
+    assert first != second
+    assert other[:64] == first
+    assert sorted(other[64:]) == list(range(64))
+
+
+@pytest.mark.parametrize("buffer", [4096, 1024])
+def test_batches_are_well_mixed(tmp_path, buffer):
+    """A batch's mean row number has the spread of a fair draw (exact permutation) or close to it (buffered)."""
+    count, batch = 16384, 128
+    stream = ShuffledStream(stored(tmp_path / "s", numbered(count), 2000), batch, held_out=0, buffer_rows=buffer)
+    means = np.array([float(part[:, 0].mean()) for part in stream.epoch(0)])
+    assert len(means) == count // batch
+    fair = count / np.sqrt(12 * batch)
+    assert means.std() < 3 * fair  # rows in order spread 11 times as wide
+    quarters = [numbers([part]) for part in stream.epoch(0)]
+    neighbours = np.mean([np.mean(np.abs(np.diff(part)) == 1) for part in quarters])
+    assert neighbours < 0.02
+
+
+def test_held_out_rows_do_not_depend_on_the_chunks_and_a_choice_of_them_is_stable(tmp_path):
+    x = numbered(2000)
+    a = ShuffledStream(stored(tmp_path / "a", x, 300), 10, seed=9)
+    b = ShuffledStream(stored(tmp_path / "b", x, 71), 99, seed=9)
+    assert torch.equal(a.held_out(), b.held_out())
+    assert 60 < a.held_out_rows < 140  # 5 % of 2,000, four standard deviations
+    few = a.held_out(20)
+    assert torch.equal(few, b.held_out(20))
+    assert len(few) == 20
+    assert set(numbers([few])) <= set(numbers([a.held_out()]))
+    assert numbers([few]) != numbers([a.held_out()])[:20]  # a sample of all, not the first ones
+    assert numbers([ShuffledStream(x, 10, seed=10).held_out()]) != numbers([a.held_out()])
+
+
+def test_less_than_a_batch_is_said():
+    stream = ShuffledStream(numbered(6), 4096)
+    assert (stream.rows, stream.held_out_rows, stream.batch_size) == (5, 1, 5)
+    assert stream.notes == ["Only 5 rows to train on: a batch holds them all, not 4,096."]
+    assert len(numbers(stream.epoch(0))) == 5
+
+
+def test_a_batch_may_be_changed_without_harm():
+    x = numbered(20)
+    stream = ShuffledStream(x, 20, held_out=0)
+    next(iter(stream)).zero_()
+    assert sorted(numbers(stream.epoch(0))) == list(range(20))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ShuffledStream(torch.zeros(0, 3), 2), "no rows"),
+        (lambda: ShuffledStream(torch.zeros(3), 2), "float tensor"),
+        (lambda: ShuffledStream(torch.zeros(3, 2, dtype=torch.int64), 2), "float tensor"),
+        (lambda: ShuffledStream(torch.tensor([[1.0], [float("nan")]]), 2), "NaN"),
+        (lambda: ShuffledStream(torch.zeros(3, 2), 0), "batch_size=0"),
+        (lambda: ShuffledStream(torch.zeros(3, 2), 1, held_out=1.0), "held_out=1.0"),
+    ],
+)
+def test_what_cannot_be_streamed_is_told(make, message):
+    with pytest.raises(StoreError, match=message):
+        make()
+
+
+def test_a_damaged_chunk_is_named_when_it_is_met(tmp_path):
+    store = stored(tmp_path / "s", numbered(100), 30)
+    path = store.path / "chunks/chunk_000002.safetensors"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(StoreError, match="chunk_000002"):
+        list(ShuffledStream(store, 10).epoch(0))
