@@ -167,4 +167,3 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, base: Any, monkeypatch: pyte
     monkeypatch.undo()
     with pytest.raises(OutputError):
         write_checkpoint(Path("/proc/nowhere/c.pt"), 1, base)
-

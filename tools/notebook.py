@@ -1,0 +1,58 @@
+"""Run a notebook headless with other parameters, cell by cell and with visible progress."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+
+
+def with_parameters(notebook: nbformat.NotebookNode, values: Mapping[str, Any]) -> nbformat.NotebookNode:
+    """A copy whose cell tagged `parameters` sets `values` after its own defaults (papermill's convention)."""
+    out = copy.deepcopy(notebook)
+    (cell,) = [c for c in out.cells if "parameters" in c.metadata.get("tags", [])]
+    unknown = [name for name in values if f"{name} =" not in cell.source]
+    if unknown:
+        raise ValueError(f"the notebook has no parameter {', '.join(unknown)}")
+    cell.source += "".join(f"\n{name} = {value!r}" for name, value in values.items())
+    return out
+
+
+def without(notebook: nbformat.NotebookNode, tags: Collection[str]) -> nbformat.NotebookNode:
+    """A copy that leaves out the cells with any of `tags`."""
+    out = copy.deepcopy(notebook)
+    out.cells = [c for c in out.cells if not set(c.metadata.get("tags", [])) & set(tags)]
+    return out
+
+
+def execute(
+    notebook: nbformat.NotebookNode,
+    folder: Path,
+    *,
+    timeout: int = 1200,
+    on_cell: Callable[[int, int, str, float], None] | None = None,
+) -> nbformat.NotebookNode:
+    """Run all cells in `folder`; `on_cell(number, total, first line, seconds)` is called after each one.
+
+    Widget state is not stored: finished results are HTML and need none, and nbconvert would show it instead of them.
+    """
+    client = NotebookClient(
+        notebook,
+        timeout=timeout,
+        kernel_name="python3",
+        store_widget_state=False,
+        resources={"metadata": {"path": str(folder)}},
+    )
+    code = [i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
+    with client.setup_kernel():
+        for number, index in enumerate(code, start=1):
+            began = time.monotonic()
+            client.execute_cell(notebook.cells[index], index)
+            if on_cell is not None:
+                on_cell(number, len(code), notebook.cells[index].source.splitlines()[0], time.monotonic() - began)
+    return notebook
