@@ -1,0 +1,233 @@
+"""A session on the bundled model: every verb for real, and every refusal in words."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+import aquin_nb
+from aquin_nb import errors
+from aquin_nb.engine.models import finetune
+from aquin_nb.results import open_training
+
+QUICK = {"tokens": 4000, "steps": 60, "d_sae": 256, "k": 8, "batch_size": 256}
+TEXTS = ["In the beginning God created the heavens and the earth."] * 90
+
+
+@pytest.fixture(scope="module")
+def session() -> aquin_nb.Session:
+    return aquin_nb.Session("tiny", dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def trained(session: aquin_nb.Session, tmp_path_factory: pytest.TempPathFactory) -> aquin_nb.SaeTrain:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AQUIN_HOME", str(tmp_path_factory.mktemp("trained")))
+        job = session.sae.train(3, name="first", **QUICK)
+        assert job.status in ("queued", "running")
+        return job.wait(300)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return finetune("tiny", TEXTS, tmp_path_factory.mktemp("ckpt") / "c.pt", steps=4, layers=[2, 3]).path
+
+
+def test_training_writes_the_contract(trained: aquin_nb.SaeTrain) -> None:
+    assert trained.path.parts[-4:] == ("user", "tiny", "first", "sae_layer3.pt")
+    assert list(trained.history.columns) == ["step", "tokens", "recon_mse", "fvu", "l0", "dead", "lr"]
+    assert trained.history["fvu"].iloc[-1] < trained.history["fvu"].iloc[0]
+    assert trained.verdict in ("usable", "weak", "smoke test only")
+    assert trained.reasons
+    assert trained.dictionary.W_enc.shape == (128, 256)
+    card = trained.card
+    assert card.status == "completed"
+    assert card.config is not None
+    assert card.config.k == 8
+    assert card.corpus is not None
+    assert card.corpus.tokens == 4000
+    assert "sample" in card.corpus.why
+    assert any("BOS at position 0" in note for note in card.notes)
+    again = open_training(trained.path)
+    pd.testing.assert_frame_equal(again.history, trained.history)
+    assert again.card == card
+
+
+def test_train_again_on_the_stored_activations(session: aquin_nb.Session, trained: aquin_nb.SaeTrain) -> None:
+    (store,) = [a.path for a in trained.card.artifacts if a.role == "activations"]
+    quick = {k: v for k, v in QUICK.items() if k != "tokens"}
+    second = session.sae.train(activations=store, seed=1, name="second", **quick).wait(300)
+    assert second.card.layer == 3
+    alignment = session.sae.align(trained, second)
+    assert set(alignment.frame.columns) == {"a", "b", "cosine", "kind"}
+    assert len(alignment.frame) == 256
+    assert 0 < alignment.mean_cosine < 1
+    assert alignment.objective == pytest.approx(alignment.frame["cosine"].sum())
+    assert alignment.gap == 0
+    assert pd.read_csv(alignment.path / "map.csv").shape == (256, 4)
+    with pytest.raises(errors.StoreError, match="holds layer 3, not 2"):
+        session.sae.train(2, activations=store)
+
+
+def test_capture_bind_inspect(session: aquin_nb.Session, trained: aquin_nb.SaeTrain, home: Path) -> None:
+    session.load_sae(path=trained.path)
+    rows = [{"text": "The cat sat.", "label": 1}, {"instruction": "Say hi.", "response": "Hi!", "split": "test"}, "Plain."]
+    capture = session.capture_activations(rows, encode_sae=True, name="mine")
+    assert capture.path == home / "captures" / "mine"
+    assert list(capture.layers) == list(range(6))
+    assert capture.layers[2].shape == (3, 128)
+    assert capture.frame["label"].tolist()[0] == 1
+    assert capture.frame["split"].tolist()[1] == "test"
+    assert capture.features is not None
+    assert capture.features.shape == (3, 256)
+    again = aquin_nb.open_capture(capture.path)
+    assert torch.equal(again.layers[2], capture.layers[2])
+    assert again.card == capture.card
+    inspection = session.inspect("In the beginning God created the heavens.", top=3)
+    assert inspection.frame.groupby("position").size().max() <= 3
+    assert inspection.frame["position"].min() == 1, "position 0 is BOS and is left out"
+    assert "<table" in inspection._repr_html_()
+    smoke = session.sae.train(3, activations=capture.path, steps=20, d_sae=64, name="probes").wait(120)
+    assert smoke.verdict == "smoke test only"
+
+
+def test_diff(session: aquin_nb.Session, trained: aquin_nb.SaeTrain, checkpoint: Path) -> None:
+    session.load_sae(path=trained.path)
+    prompts = [*TEXTS[:2], "The function returns a list."]
+    diff = session.sae.diff(checkpoint, prompts)
+    assert list(diff.frame.columns) == [
+        "feature", "mean_base", "mean_checkpoint", "delta", "rate_base", "rate_checkpoint", "changed",
+    ]  # fmt: skip
+    assert diff.n_changed == diff.frame["changed"].sum() > 0
+    assert diff.max_abs_delta == pytest.approx(diff.frame["delta"].abs().max())
+    assert diff.card.model is not None
+    assert diff.card.model.checkpoint is not None
+    assert diff.card.model.checkpoint.step == 4
+    # Against hand-made means: the base model's features over the analysed tokens.
+    model, sae = session.model, trained.dictionary
+    tokens = model.tokenize(prompts)
+    f = sae.encode(model.residuals(tokens, [3])[3][tokens.analysed])
+    torch.testing.assert_close(torch.tensor(diff.frame["mean_base"].to_numpy()), f.double().mean(0))
+    assert diff.card.n_tokens == len(f)
+
+
+def test_a_checkpoint_of_zero_steps_changes_nothing(
+    session: aquin_nb.Session, trained: aquin_nb.SaeTrain, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    folder = Path(aquin_nb.__file__).parent / "engine" / "models" / "tiny"
+    state = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).state_dict()
+    torch.save({"step": 0, "state_dict": state}, tmp_path / "same.pt")
+    diff = session.sae.diff(tmp_path / "same.pt", TEXTS[:1], sae=trained)
+    assert diff.n_changed == 0
+    assert diff.max_abs_delta == 0
+
+
+def test_results_have_a_face_and_save(trained: aquin_nb.SaeTrain, tmp_path: Path) -> None:
+    bundle = trained._repr_mimebundle_()
+    assert set(bundle) == {"text/plain", "text/html"}
+    assert "<script" in bundle["text/html"]
+    assert "<script" not in trained.freeze()._repr_html_()
+    assert "FVU" in trained.freeze()._repr_html_()
+    assert len(trained.figure().data) >= 3
+    assert json.loads(trained.save(tmp_path / "a.json").read_text())["kind"] == "saeTrain"
+    assert trained.save(tmp_path / "a.html").read_text().lower().startswith("<!doctype html>")
+    assert len(pd.read_csv(trained.save(tmp_path / "a.csv"))) == len(trained.history)
+    with pytest.raises(errors.OutputError, match=r"\.html, \.json or \.csv"):
+        trained.save(tmp_path / "a.docx")
+
+
+def test_cancel_while_training_keeps_what_was_written(session: aquin_nb.Session) -> None:
+    job = session.sae.train(3, name="stopped", **(QUICK | {"steps": 100_000}))
+    job.on_change(lambda j: j.cancel() if j.tick and j.tick.stage == "train" and j.tick.done > 30 else None)
+    with pytest.raises(errors.Cancelled, match=r"of 100,000\. The dictionary so far is in"):
+        job.wait(300)
+    assert job.status == "cancelled"
+    sae = session.load_sae(user="stopped")
+    assert not sae.cfg.complete
+    assert sae.cfg.step > 30
+
+
+def test_cancel_while_collecting_keeps_a_readable_store(session: aquin_nb.Session, home: Path) -> None:
+    from aquin_nb.engine.activations.store import Store
+
+    job = session.sae.train(3, name="early", **(QUICK | {"tokens": 60_000}))
+    job.on_change(lambda j: j.cancel() if j.tick and j.tick.stage == "collect" and j.tick.done > 4000 else None)
+    with pytest.raises(errors.Cancelled, match="The activations so far are in"):
+        job.wait(300)
+    store = Store(home / "activations" / "early")
+    assert not store.complete
+    assert store.rows > 4000
+    assert store.verify() == store.rows
+
+
+def test_one_model_a_session(session: aquin_nb.Session) -> None:
+    session.load_model("tiny")
+    with pytest.raises(errors.SessionError, match=r'locked to tiny\. Open another one for gpt2: Session\("gpt2"\)'):
+        session.load_model("gpt2")
+
+
+def test_refusals_come_at_once(session: aquin_nb.Session, trained: aquin_nb.SaeTrain, tmp_path: Path) -> None:
+    with pytest.raises(errors.ModelError, match="tiny"):
+        aquin_nb.Session("tinny")
+    with pytest.raises(errors.ModelError, match=r"0 to 5"):
+        session.sae.train(6)
+    with pytest.raises(errors.CorpusError, match="missing"):
+        session.sae.train(3, corpus=tmp_path / "missing.txt")
+    with pytest.raises(errors.OutputError, match="exists already"):
+        session.sae.train(3, output=trained.path)
+    with pytest.raises(errors.OutputError, match=r"ending in \.pt"):
+        session.sae.train(3, output=tmp_path / "folder")
+    with pytest.raises(errors.DictionaryError, match="larger than d_sae"):
+        session.sae.train(3, d_sae=16, k=17)
+    with pytest.raises(errors.SessionError, match="do not go with them"):
+        session.sae.train(3, activations=tmp_path, corpus="x.txt")
+    with pytest.raises(errors.StoreError):
+        session.sae.train(3, activations=tmp_path)
+    with pytest.raises(errors.SessionError, match="exactly one"):
+        session.load_sae()
+    with pytest.raises(errors.DictionaryError, match="no dictionary 'nobody' of tiny"):
+        session.load_sae(user="nobody")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "thesis.tex").write_text("x")
+    with pytest.raises(errors.OutputError, match="other files"):
+        session.capture_activations(output=tmp_path / "taken")
+    with pytest.raises(errors.ProbeError, match="line 2"):
+        (tmp_path / "bad.jsonl").write_text('{"text": "a"}\n{"text": \n')
+        session.capture_activations(tmp_path / "bad.jsonl")
+    with pytest.raises(errors.ProbeError):
+        session.capture_activations([{"label": 1}])
+
+
+def test_dictionaries_of_another_width_are_refused(session: aquin_nb.Session, tmp_path: Path) -> None:
+    from aquin_nb.engine.sae import SaeConfig
+
+    wrong = aquin_nb.SparseAutoencoder.random(SaeConfig("topk", d_in=96, d_sae=32, d_out=96, k=2, layer=1, model="other"))
+    path = wrong.save(tmp_path / "wrong.pt")
+    with pytest.raises(errors.DictionaryError, match=r"d_in 96 \(trained on other\), but tiny has width 128"):
+        session.load_sae(path=path)
+
+
+def test_a_corpus_shorter_than_a_batch(session: aquin_nb.Session, tmp_path: Path) -> None:
+    (tmp_path / "short.txt").write_text("Only a few words here.")
+    with pytest.raises(errors.CorpusError):
+        session.sae.train(3, corpus=tmp_path / "short.txt").wait(60)
+
+
+def test_a_checkpoint_of_another_model(session: aquin_nb.Session, trained: aquin_nb.SaeTrain, tmp_path: Path) -> None:
+    session.load_sae(path=trained.path)
+    torch.save({"step": 1, "state_dict": {"transformer.h.0.weight": torch.zeros(2)}}, tmp_path / "gpt.pt")
+    with pytest.raises(errors.CheckpointError, match=r"gpt\.pt"):
+        session.sae.diff(tmp_path / "gpt.pt", TEXTS[:1])
+
+
+def test_nothing_is_bound() -> None:
+    fresh = aquin_nb.Session("tiny", backend="huggingface", dtype="float32")
+    with pytest.raises(errors.SessionError, match="No dictionary is bound"):
+        fresh.inspect("x")
+    assert fresh.card.kind == "session"
+    assert fresh.card.model is not None
+    assert fresh.card.model.backend == "huggingface"
