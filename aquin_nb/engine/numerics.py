@@ -10,8 +10,9 @@ import torch
 # On a CPU bfloat16 must clearly win before results give up 16 bits of mantissa for it, and a margin keeps the answer
 # the same from run to run on a busy machine: with matrix units it is 3 to 5 times faster, without them it is slower.
 _MARGIN = 0.7
-_ROWS = 1024
-_REPEATS = 5
+_ROWS = 256
+_REPEATS = 4
+_WIDEST = 768  # the ratio hardly changes beyond, and the probe must stay unnoticed
 
 
 def fast_dtype(device: torch.device | str, width: int = 512) -> torch.dtype:
@@ -27,7 +28,7 @@ def fast_dtype(device: torch.device | str, width: int = 512) -> torch.dtype:
     place = torch.device(device)
     if place.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    if place.type == "cpu" and _cpu_bfloat16_wins(max(64, min(width, 2048)), torch.get_num_threads()):
+    if place.type == "cpu" and _cpu_bfloat16_wins(max(64, min(width, _WIDEST)), torch.get_num_threads()):
         return torch.bfloat16
     return torch.float32
 
