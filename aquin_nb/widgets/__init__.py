@@ -1,4 +1,4 @@
-"""The views, Python half: the live monitor, static HTML with an interactive layer, plotly figures. Never imports torch."""
+"""The views, Python half: live monitor, static HTML with an interactive layer, plotly figures. Never imports torch."""
 
 from __future__ import annotations
 

@@ -39,6 +39,17 @@ class AquinWidget(anywidget.AnyWidget):  # type: ignore[misc]
     def _read_bundle(self) -> str:
         return bundle(self.bundle_name)
 
+    def fallback_html(self) -> str:
+        """What a reader without a kernel or without trust sees in a saved notebook, script-free."""
+        raise NotImplementedError
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        bundle: tuple[dict[str, Any], dict[str, Any]] | None = super()._repr_mimebundle_(**kwargs)
+        if bundle is None:
+            return None
+        data, metadata = bundle
+        return {**data, "text/html": self.fallback_html()}, metadata
+
     def fail(self, error: BaseException, doing: str) -> None:
         """Record a failure of the widget itself: in the log, and under the widget. Never raises."""
         log.error("%s failed while %s", type(self).__name__, doing, exc_info=error)

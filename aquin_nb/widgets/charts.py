@@ -31,7 +31,8 @@ def line_panel(
     """One small chart with its latest value; `x` ascending. NaN and infinite y are gaps."""
     axis = axis_for(y, scale, floor=floor, clip=clip)
     head = (
-        f'<div style="display:flex;justify-content:space-between;align-items:baseline;font-size:12px"><span>{esc(title)}'
+        f'<div style="display:flex;justify-content:space-between;align-items:baseline;font-size:12px">'
+        f"<span>{esc(title)}"
         f'<span style="font-size:11px;{MUTED}">{" log" if axis is not None and axis.log else ""}</span></span>'
         f'<b style="font-size:14px">{esc(value)}</b></div>'
     )
@@ -51,15 +52,17 @@ def _plot(title: str, x: NDArray[np.float64], y: NDArray[np.float64], axis: Axis
     for share, tick_value in sorted(zip(shares, axis.ticks, strict=True), reverse=True):
         top = (1 - share) * HEIGHT - LABEL / 2
         gap = max(0.0, top - used) if labels else top  # only the first may stick out above the picture
-        labels += f'<div style="margin-top:{gap:.0f}px;height:{LABEL}px;line-height:{LABEL}px">{esc(tick(tick_value))}</div>'
+        style = f"margin-top:{gap:.0f}px;height:{LABEL}px;line-height:{LABEL}px"
+        labels += f'<div style="{style}">{tick(tick_value)}</div>'
         used = max(used, top) + LABEL if labels else top + LABEL
-    steps = f"<span>{esc(tick(float(x[0])))}</span><span>step {esc(tick(float(x[-1])))}</span>"
+    steps = f"<span>{tick(float(x[0]))}</span><span>step {tick(float(x[-1]))}</span>"
     return (
-        f'<div style="display:flex;margin-top:8px"><div style="width:34px;padding-right:6px;font-size:10px;'
-        f'text-align:right;{MUTED}">{labels}</div>'
+        f'<div style="display:flex;margin-top:8px;height:{HEIGHT + 4}px">'
+        f'<div style="width:34px;padding-right:6px;font-size:10px;text-align:right;{MUTED}">{labels}</div>'
         f'<img src="{data_url(png)}" alt="{esc(title)} over training steps" style="width:100%;height:{HEIGHT}px;'
         f'min-width:0px;flex:1 1 auto"></div>'
-        f'<div style="display:flex;justify-content:space-between;padding-left:40px;font-size:10px;{MUTED}">{steps}</div>'
+        f'<div style="display:flex;justify-content:space-between;padding-left:40px;font-size:10px;{MUTED}">'
+        f"{steps}</div>"
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,10 +23,10 @@ def keep_rows(metrics: NDArray[np.float64], limit: int) -> NDArray[np.intp]:
     buckets = max(1, (limit - 2) // (2 * count + 1))
     finite = np.isfinite(metrics)
     lows, highs = np.where(finite, metrics, np.inf), np.where(finite, metrics, -np.inf)
-    gaps = ~finite.all(axis=0)
+    gaps: NDArray[np.bool_] = np.any(~finite, axis=0)
     keep = {0, rows - 1}
     edges = [bucket * rows // buckets for bucket in range(buckets + 1)]
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in pairwise(edges):
         low, high = lows[:, start:stop].argmin(axis=1), highs[:, start:stop].argmax(axis=1)
         for metric in range(count):
             if finite[metric, start + low[metric]]:

@@ -21,7 +21,7 @@ from .assets import bundle
 from .decimate import keep_rows
 from .monitor import COLUMNS, METRICS
 from .tables import table
-from .text import script_json
+from .text import esc, script_json
 
 FRAMES: Final = {"saeTrain": "history", "activationCapture": "probes", "saeDiff": "features", "saeAlign": "pairs"}
 """The frame that each kind of result may show beside its card."""
@@ -50,7 +50,9 @@ def result_html(card: Card, frames: Mapping[str, pd.DataFrame] | None = None, *,
         shows = f"the frame {wanted!r}" if wanted else "no frame"
         raise AquinError(f"A {kind or type(card).__name__} result shows {shows}, not {', '.join(map(repr, frames))}.")
     try:
-        return _train(card, data, live) if isinstance(card, SaeTrainCard) else _tables(_body(card, data), live)
+        return (
+            _train(card, data, live) if isinstance(card, SaeTrainCard) else upgradable_tables(_body(card, data), live)
+        )
     except KeyError as error:
         raise AquinError(f"The frame {wanted!r} of a {kind} result lacks the column {error}.") from error
 
@@ -62,8 +64,8 @@ def card_html(card: Card) -> str:
 
 def frame_html(frame: pd.DataFrame, *, limit: int = 50, title: str = "", live: bool = True) -> str:
     """A frame as a table of at most `limit` rows ("n of N rows"), sortable and searchable where scripts may run."""
-    heading = f'<b style="font-size:13px">{parts.esc(title)}</b>' if title else ""
-    return _tables(heading + table(frame, limit=limit, height=440), live)
+    heading = f'<b style="font-size:13px">{esc(title)}</b>' if title else ""
+    return upgradable_tables(heading + table(frame, limit=limit, height=440), live)
 
 
 def _body(card: Card, data: pd.DataFrame | None) -> str:
@@ -78,7 +80,8 @@ def _body(card: Card, data: pd.DataFrame | None) -> str:
     raise AquinError(f"There is no view for {type(card).__name__}.")
 
 
-def _tables(body: str, live: bool) -> str:
+def upgradable_tables(body: str, live: bool) -> str:
+    """The outer box around safe HTML whose tables (`data-aquin-table`) become sortable where scripts may run."""
     return _upgradable("table", body, "", "result-table.js", live)
 
 

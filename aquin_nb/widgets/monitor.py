@@ -22,7 +22,7 @@ from .pace import Coalescer
 COLUMNS: Final = ("step", "tokens", "recon_mse", "fvu", "l0", "dead", "lr")
 METRICS: Final = ("recon_mse", "fvu", "l0", "dead")
 MAX_POINTS: Final = 4000
-BEAT_SECONDS: Final = 5
+BEAT_SECONDS: Final = 3
 CURVE_POINTS: Final = 600  # in the synced trait, which a saved notebook may carry
 RATE: Final = 20.0  # messages a second; a notebook server sends in bursts above about 25
 SPEED_WINDOW: Final = 10.0  # seconds over which tokens a second are averaged
@@ -67,7 +67,7 @@ class TrainingMonitor(AquinWidget):
         self._sent_card: dict[str, Any] = {}
         super().__init__(summary=self._card)
         self._pace = Coalescer(
-            self._send,
+            self._flush,
             rate=RATE,
             idle=self._beat,
             idle_seconds=BEAT_SECONDS,
@@ -108,14 +108,17 @@ class TrainingMonitor(AquinWidget):
 
     @property
     def history(self) -> pd.DataFrame:
-        """All points so far, one row each, columns as in `push`."""
-        return pd.DataFrame(self._columns().T.copy(), columns=list(COLUMNS)).astype({"step": "int64", "tokens": "int64"})
+        """All points so far, one row each, float64 columns as in `push`."""
+        return pd.DataFrame(self._columns().T.copy(), columns=list(COLUMNS))
 
     def to_html(self, *, live: bool = True) -> str:
         """The run as it stands, as HTML that needs no kernel (see `html.result_html`)."""
         from .html import result_html
 
         return result_html(SaeTrainCard.model_validate(self._card), {"history": self.history}, live=live)
+
+    def fallback_html(self) -> str:
+        return self.to_html(live=False)
 
     def close(self) -> None:
         """Close the widget and end its thread."""
@@ -158,7 +161,7 @@ class TrainingMonitor(AquinWidget):
             "tokens_per_second": self._tokens_per_second(),
         }
 
-    def _send(self) -> None:
+    def _flush(self) -> None:
         """Send a snapshot if somebody asked for one, else what is new since the last message."""
         with self._sending:
             with self._lock:

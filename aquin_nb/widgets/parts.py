@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 
 from ..cards import Card, SaeTrainCard
 from ..files import human_bytes
-
 from .text import duration, esc
 
 LINE = "#3d7fd9"
@@ -95,6 +94,7 @@ VERDICTS = {"usable": ("good", "Usable"), "weak": ("warn", "Weak"), "smoke test 
 
 
 def verdict(card: SaeTrainCard) -> str:
+    """The go/no-go and its reasons; nothing while there is none."""
     if card.verdict is None:
         return ""
     tone, title = VERDICTS[card.verdict]
@@ -102,10 +102,12 @@ def verdict(card: SaeTrainCard) -> str:
 
 
 def failure(card: Card) -> str:
+    """What ended a failed run."""
     return "" if card.error is None else note("bad", card.error.type, text=card.error.message)
 
 
 def remarks(card: Card) -> str:
+    """What a reader must know."""
     return "".join(line(esc(text), top=8 if i == 0 else 2) for i, text in enumerate(card.notes))
 
 
@@ -121,14 +123,16 @@ def details(title: str, rows: Iterable[tuple[str, object]], *, slot: bool = Fals
         return ""
     slotted = ' slot="details"' if slot else ""
     return (
-        f'<details{slotted} style="margin-top:8px;font-size:12px"><summary style="cursor:pointer">{esc(title)}</summary>'
+        f'<details{slotted} style="margin-top:8px;font-size:12px">'
+        f'<summary style="cursor:pointer">{esc(title)}</summary>'
         f'<table style="{TABLE}"><tbody>{cells}</tbody></table></details>'
     )
 
 
 TABLE = "border-collapse:collapse;margin:4px 0px 0px 0px;font-size:12px;text-align:left"
-CELL = f"padding:3px 10px 3px 0px;border-bottom:1px solid {RULE};text-align:left;vertical-align:top;background:transparent"
-RIGHT = f"padding:3px 10px 3px 6px;border-bottom:1px solid {RULE};text-align:right;vertical-align:top;white-space:nowrap"
+_EDGE = f"border-bottom:1px solid {RULE};vertical-align:top"
+CELL = f"padding:3px 10px 3px 0px;text-align:left;{_EDGE}"
+RIGHT = f"padding:3px 10px 3px 6px;text-align:right;white-space:nowrap;{_EDGE}"
 
 
 def bar(share: float, *, width: int = 120, colour: str = LINE) -> str:
@@ -152,5 +156,6 @@ def diverging_bar(share: float, *, width: int = 140) -> str:
 
 def artifacts(card: Card) -> str:
     """Where the run's files are."""
-    lines = [f"{a.role}: {a.path}" + (f" ({human_bytes(a.bytes)})" if a.bytes is not None else "") for a in card.artifacts]
+    sizes = ["" if a.bytes is None else f" ({human_bytes(a.bytes)})" for a in card.artifacts]
+    lines = [f"{a.role}: {a.path}{size}" for a, size in zip(card.artifacts, sizes, strict=True)]
     return "".join(line(esc(text), top=8 if i == 0 else 2) for i, text in enumerate(lines))

@@ -88,4 +88,5 @@ def encode(image: NDArray[np.uint8]) -> bytes:
 
 
 def data_url(png: bytes) -> str:
+    """The file as the `src` of an image."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

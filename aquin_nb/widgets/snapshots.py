@@ -46,7 +46,7 @@ def train(card: SaeTrainCard, history: pd.DataFrame | None) -> str:
     if config is not None:
         name = {"topk": "TopK", "relu": "ReLU"}[config.architecture]
         shape = f"{name} {count(config.d_in)} → {count(config.d_sae)}"
-        sparsity = f"k {config.k}" if config.k is not None else f"L1 {number(config.l1)}" if config.l1 is not None else None
+        sparsity = f"k {config.k}" if config.k is not None else f"L1 {number(config.l1)}"
     words = [parts.ended(card), f"{count(card.latest.tokens)} tokens" if card.latest.tokens else ""]
     if end is not None:
         words.append(f"held-out: FVU {number(end.fvu)}, recon MSE {number(end.recon_mse)}, L0 {number(end.l0)}")
@@ -135,9 +135,8 @@ def diff(card: SaeDiffCard, features: pd.DataFrame | None) -> str:
     head = parts.header(card, [parts.model_words(card), f"layer {card.layer}", _dictionary(card.dictionary)])
     fvu = "–" if card.fvu_base is None else f"{number(card.fvu_base)} → {number(card.fvu_checkpoint)}"
     share = f"{count(card.n_changed)} of {count(card.n_features)}"
-    body = parts.line(
-        esc(" · ".join(filter(None, [parts.ended(card), f"{count(card.n_prompts)} prompts, {count(card.n_tokens)} tokens"])))
-    )
+    seen = f"{count(card.n_prompts)} prompts, {count(card.n_tokens)} tokens"
+    body = parts.line(esc(" · ".join(filter(None, [parts.ended(card), seen]))))
     body += parts.facts(
         [
             (share, "features changed", f"mean activation moved by more than {number(card.threshold)}"),
@@ -150,8 +149,8 @@ def diff(card: SaeDiffCard, features: pd.DataFrame | None) -> str:
         features = pd.DataFrame([delta.model_dump() for delta in card.top])
     if len(features):
         features = features.reindex(features["delta"].abs().sort_values(ascending=False, kind="stable").index)
-        top = features[["feature", "mean_base", "mean_checkpoint", "delta", "rate_base", "rate_checkpoint"]].head(TOP_ROWS)
-        top = top.reset_index(drop=True)
+        columns = ["feature", "mean_base", "mean_checkpoint", "delta", "rate_base", "rate_checkpoint"]
+        top = features[columns].head(TOP_ROWS).reset_index(drop=True)
         top.insert(4, "", top["delta"])
         most = float(top["delta"].abs().max()) or 1.0
         body += '<div style="height:8px"></div>' + table(
@@ -169,7 +168,7 @@ def diff(card: SaeDiffCard, features: pd.DataFrame | None) -> str:
 def align(card: SaeAlignCard, pairs: pd.DataFrame | None) -> str:
     """Header numbers, the histogram of matched cosines, the weakest and strongest pairs."""
     exact = "exact" if card.gap <= 1e-6 * max(1.0, abs(card.bound)) else f"at most {number(card.gap)} below the best"
-    head = parts.header(card, [_dictionary(card.a), "with", _dictionary(card.b)])
+    head = parts.header(card, [f"{_dictionary(card.a)} with {_dictionary(card.b)}"])
     body = parts.line(esc(parts.ended(card)))
     body += parts.facts(
         [
@@ -177,7 +176,7 @@ def align(card: SaeAlignCard, pairs: pd.DataFrame | None) -> str:
             (number(card.median_cosine), "median cosine", "over matched pairs of decoder rows"),
             (percent(card.share_above_0_7), "pairs above 0.7", "share of matched pairs"),
             (percent(card.share_above_0_9), "pairs above 0.9", "share of matched pairs"),
-            (exact, f"{count(card.n_pairs)} pairs", f"sum {number(card.objective)}, no matching above {number(card.bound)}"),
+            (exact, f"{count(card.n_pairs)} pairs", f"sum {number(card.objective)}, at most {number(card.bound)}"),
         ]
     )
     if card.zero_a or card.zero_b:
@@ -220,4 +219,5 @@ def session(card: SessionCard) -> str:
     """The locked model and the bound dictionary."""
     rows: list[tuple[str, object]] = [("dictionary", _dictionary(card.dictionary))]
     rows += sorted(card.versions.items())
-    return parts.header(card, [parts.model_words(card)]) + _end(card) + parts.details("Details", rows + _model_rows(card))
+    details = parts.details("Details", rows + _model_rows(card))
+    return parts.header(card, [parts.model_words(card)]) + _end(card) + details

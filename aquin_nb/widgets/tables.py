@@ -51,10 +51,13 @@ def table(
         "<tr>" + "".join(_cell(v, r, n) for v, r, n in zip(row, renders, numeric, strict=True)) + "</tr>"
         for row in shown.itertuples(index=False, name=None)
     ]
-    scroll = f' data-aquin-scroll="1" style="max-height:{height}px;overflow:auto"' if height else ' style="overflow-x:auto"'
+    scroll = (
+        f'data-aquin-scroll="1" style="max-height:{height}px;overflow:auto"' if height else 'style="overflow-x:auto"'
+    )
+    use = "search" if search else "sort"
     said = f"{count(len(shown))} of {count(total)} rows" if total > len(shown) else ""
     return (
-        f'<div{scroll}><table data-aquin-table="{"search" if search else "sort"}" style="{TABLE}"><thead><tr>{head}</tr></thead>'
+        f'<div {scroll}><table data-aquin-table="{use}" style="{TABLE}"><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
         + (f'<div style="font-size:12px;margin-top:4px;{MUTED}">{said}</div>' if said else "")
     )
@@ -90,4 +93,6 @@ def index_cell(value: Any) -> str:
 
 
 def _missing(value: Any) -> bool:
-    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, (float, np.floating)) and math.isnan(value))
+    if value is None or value is pd.NA or value is pd.NaT:
+        return True
+    return isinstance(value, (float, np.floating)) and math.isnan(value)

@@ -1,4 +1,4 @@
-"""Words and numbers as people read them, and text made safe for HTML. widgets/src/core/format.ts words them the same."""
+"""Numbers as people read them, and text made safe for HTML. widgets/src/core/format.ts words them the same."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import parts
-from .html import _tables
+from .html import upgradable_tables
 from .text import count, esc, number
 
 TOKEN_ROWS = 120
@@ -45,10 +45,11 @@ def tokens_html(
     heading = f'<b style="font-size:13px">{esc(title)}</b>' if title else ""
     body = (
         f'{heading}{_text(tokens, features, table, most)}<div data-aquin-scroll="1" style="max-height:440px;'
-        f'overflow:auto;margin-top:8px"><table data-aquin-table="sort" style="{parts.TABLE}"><thead><tr>{head}</tr></thead>'
+        f'overflow:auto;margin-top:8px"><table data-aquin-table="sort" style="{parts.TABLE}">'
+        f"<thead><tr>{head}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table></div>{parts.line(said, top=4)}"
     )
-    return _tables(body, live)
+    return upgradable_tables(body, live)
 
 
 def _cell(value: float, most: float) -> str:

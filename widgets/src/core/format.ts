@@ -60,3 +60,8 @@ export function bytes(size: number): string {
   }
   return `${value.toFixed(1)} TB`;
 }
+
+/** Units a second to three digits, without an exponent: 245113 → "245,000", 12.345 → "12.3". */
+export function rate(value: number): string {
+  return value >= 999.5 ? count(Number(value.toPrecision(3))) : number(value);
+}

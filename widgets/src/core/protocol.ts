@@ -12,7 +12,7 @@ export const METRICS = ["recon_mse", "fvu", "l0", "dead"] as const satisfies rea
 export const MAX_POINTS = 4000;
 
 /** Seconds between signs of life while a job is not over. */
-export const BEAT_SECONDS = 5;
+export const BEAT_SECONDS = 3;
 
 /** Synced traits: what a view can draw before, or without, any message. */
 export const TRAITS = ["summary", "curve", "error"] as const;

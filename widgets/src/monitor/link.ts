@@ -4,7 +4,7 @@ import { BEAT_SECONDS, type FromKernel, type MonitorTraits, type ToKernel } from
 import type { Bytes } from "../core/wire.ts";
 import type { Run } from "./run.ts";
 
-const ANSWER_MS = 8000; // a snapshot is due this long after hello
+const ANSWER_MS = 6000; // a snapshot is due this long after hello
 const SILENCE_MS = 3 * BEAT_SECONDS * 1000;
 
 export class KernelLink {
@@ -72,12 +72,18 @@ export class KernelLink {
 
   #check(): void {
     const now = Date.now();
-    if (this.#asked > 0 && now - this.#asked > ANSWER_MS) {
-      this.#trouble("The kernel is not answering: it may be busy with another cell, restarted or shut down. These are the last values it sent.");
-      this.#asked = 0; // ask again after the next silence
-      this.#heard = now;
-    } else if (!this.#run.over && this.#asked === 0 && now - this.#heard > SILENCE_MS) {
-      this.hello();
+    const silent = now - this.#heard;
+    const waiting = this.#asked > 0 ? now - this.#asked : 0;
+    if (!this.#run.over && silent > SILENCE_MS) {
+      // A running job gives signs of life from a thread of its own: silence means more than a busy cell.
+      if (waiting === 0) this.hello();
+      this.#trouble("The kernel is not answering: it was restarted, shut down or cannot be reached. These are the last values it sent.");
+    } else if (waiting > ANSWER_MS) {
+      this.#trouble(
+        silent < waiting
+          ? "The kernel is busy with another cell; the curves go on when it is free."
+          : "The kernel is not answering: it is busy, or was restarted or shut down. These are the last values it sent.",
+      );
     }
   }
 

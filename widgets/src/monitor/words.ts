@@ -1,6 +1,6 @@
 // How a training card reads: its title lines, stage, result and verdict as sentences. Pure text, tested in node.
 import type { SaeTrainCard } from "../cards.gen.ts";
-import { bytes, count, duration, number, percent } from "../core/format.ts";
+import { bytes, count, duration, number, percent, rate } from "../core/format.ts";
 import type { Run } from "./run.ts";
 
 const STAGES: Record<string, string> = { collect: "Collecting activations", train: "Training", evaluate: "Measuring on held-out rows" };
@@ -28,8 +28,8 @@ export function progressLine(run: Run): string {
   const { progress, status } = run.card!;
   if (status === "queued") return "Waiting for the job before it";
   const parts = progress.total > 0 ? [`${count(progress.done)} of ${count(progress.total)} ${progress.unit}`.trim()] : [];
-  if (run.tokensPerSecond !== null) parts.push(`${number(run.tokensPerSecond)} tokens/s`);
-  else if (progress.rate != null) parts.push(`${number(progress.rate)} ${progress.unit || "units"}/s`);
+  if (run.tokensPerSecond !== null) parts.push(`${rate(run.tokensPerSecond)} tokens/s`);
+  else if (progress.rate != null) parts.push(`${rate(progress.rate)} ${progress.unit || "units"}/s`);
   if (progress.eta_seconds != null) parts.push(`${duration(progress.eta_seconds)} left`);
   return parts.join(" · ");
 }
