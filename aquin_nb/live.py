@@ -12,6 +12,8 @@ from .control import Tick
 from .jobs import FINISHED, Job
 from .results import SaeTrain, history_frame
 
+INTERVAL_SECONDS = 0.1
+
 
 class LiveTraining:
     """Keeps a training's card and points, feeds the monitors that show it, and freezes them when the job ends.
@@ -27,6 +29,7 @@ class LiveTraining:
         self._handles: list[Any] = []
         self._lock = threading.RLock()
         self._stage, self._stage_began, self._stage_first = "", 0.0, 0
+        self._shown = 0.0
         job.show_as(self)
         job.on_change(self._changed)
 
@@ -61,11 +64,11 @@ class LiveTraining:
 
     def display(self) -> None:
         """Show the job in the current cell."""
-        from IPython.display import HTML, display
+        from IPython.display import display
 
         with self._lock:
             if self.job.status in FINISHED:
-                display(HTML(self._html()))
+                display(self._settled(), raw=True)
                 return
             if not _in_kernel():
                 display({"text/plain": repr(self.job)}, raw=True)
@@ -81,8 +84,13 @@ class LiveTraining:
             self._handles.append(display(self._monitor, display_id=True))
 
     def _changed(self, job: Job[SaeTrain]) -> None:
+        now = time.monotonic()
+        finished = job.status in FINISHED
+        if not finished and now - self._shown < INTERVAL_SECONDS:
+            return  # a training ticks on every step; a view needs no more than a few a second
         with self._lock:
-            if job.status in FINISHED:
+            self._shown = now
+            if finished:
                 self._settle()
                 return
             if (tick := job.tick) is not None:
@@ -113,24 +121,23 @@ class LiveTraining:
         Twice, because an update sent between two cells is attributed to neither by headless runners (nbclient), and is
         lost there; the second one is sent from within the cell that waits.
         """
-        from IPython.display import HTML
-
         if self.job.status != "completed" and self.card.status not in FINISHED:
             self.card.finish(self.job.status, self.job.error)
         if self._monitor is not None:
             self._monitor.update(self.card)
         if self._handles:
-            html = HTML(self._html())
+            view = self._settled()
             for handle in self._handles:
-                handle.update(html)
+                handle.update(view, raw=True)
             if self._monitor is not None:
-                self._monitor.retire()
+                self._monitor.close()
                 self._monitor = None
 
-    def _html(self) -> str:
+    def _settled(self) -> dict[str, str]:
         from .widgets.html import result_html
 
-        return result_html(self.card, {"history": history_frame(self.points)})
+        html = result_html(self.card, {"history": history_frame(self.points)})
+        return {"text/html": html, "text/plain": repr(self.job)}
 
 
 def _in_kernel() -> bool:

@@ -42,16 +42,14 @@ class _Line:
         self._shown = now
         text = f"{self.title}: {tick.stage} {tick.done:,} of {tick.total:,} {tick.unit}".rstrip()
         if _kernel():
-            from IPython.display import HTML, display
+            from IPython.display import display
 
-            view = HTML(
-                f'<div style="font-size:13px"><progress value="{tick.fraction:.4f}" max="1"></progress>'
-                f" {escape(text)}</div>"
-            )
+            bar = f'<progress value="{tick.fraction:.4f}" max="1"></progress> {escape(text)}'
+            view = {"text/html": f'<div style="font-size:13px">{bar}</div>', "text/plain": text}
             if self._handle is None:
-                self._handle = display(view, display_id=True)
+                self._handle = display(view, raw=True, display_id=True)
             else:
-                self._handle.update(view)
+                self._handle.update(view, raw=True)
         elif sys.stderr.isatty():
             sys.stderr.write(f"\r\x1b[K{text}")
             sys.stderr.flush()
@@ -59,9 +57,7 @@ class _Line:
 
     def clear(self) -> None:
         if self._handle is not None:
-            from IPython.display import HTML
-
-            self._handle.update(HTML(""))
+            self._handle.update({"text/html": "", "text/plain": ""}, raw=True)
         if self._written:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()

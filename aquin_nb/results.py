@@ -7,7 +7,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .cards import ActivationCaptureCard, Card, DictionaryRef, ModelRef, SaeAlignCard, SaeDiffCard, SaeTrainCard
+from .cards import (
+    ActivationCaptureCard,
+    Card,
+    DictionaryRef,
+    LayerNorms,
+    ModelRef,
+    ProbePreview,
+    SaeAlignCard,
+    SaeDiffCard,
+    SaeTrainCard,
+)
 from .errors import OutputError, StoreError
 from .files import sha256, whole_file, write_json
 
@@ -21,6 +31,12 @@ if TYPE_CHECKING:
     from .engine.sae import SparseAutoencoder
 
 CardT = TypeVar("CardT", bound=Card)
+
+PROBE_PREVIEW = 50
+"""Probes a card carries; the manifest has all."""
+
+COLUMNS_SHOWN = 24
+"""Features an inspection shows as columns: the strongest over the whole text."""
 
 HISTORY_DTYPES = {
     "step": "int64",
@@ -73,7 +89,8 @@ class Result:
         """The result as HTML: a script-free table and charts, which upgrade themselves in place when `live`."""
         from .widgets.html import result_html
 
-        return result_html(self.card, self.frames, live=live)
+        name, frame = next(iter(self.frames.items()))
+        return result_html(self.card, {name: frame}, live=live)
 
     def freeze(self) -> Frozen:
         """The same view without any script; show it as the last line of a cell that must never change."""
@@ -302,9 +319,13 @@ class Inspection:
         return f"{self.title}\n{self.frame.to_string(index=False, max_rows=20)}"
 
     def _repr_html_(self) -> str:
-        from .widgets.html import tokens_html
+        from .widgets.tokens import tokens_html
 
-        return tokens_html(self.title, self.frame)
+        strongest = self.frame.groupby("feature")["activation"].max().sort_values(ascending=False)
+        shown = strongest.index[:COLUMNS_SHOWN]
+        table = self.frame.pivot_table(index="position", columns="feature", values="activation", fill_value=0.0)
+        tokens = self.frame.drop_duplicates("position")["token"].tolist()
+        return tokens_html(tokens, shown.tolist(), table[shown].to_numpy(), title=self.title)
 
 
 def _embedding(card: Card) -> bool:
@@ -340,13 +361,40 @@ def dictionary_ref(sae: SparseAutoencoder) -> DictionaryRef:
 def open_capture(path: str | Path) -> Capture:
     """Open a capture folder; the manifest, the frame and the view need no torch, `.layers` does.
 
+    The card is the one the run wrote; a folder that holds none (cut short, or moved by hand) gets one made from its
+    manifest.
+
     Raises:
-        StoreError: not a capture, incomplete, or damaged.
+        StoreError: not a capture, or damaged.
     """
     from .engine.activations.captured import read_capture
 
     data = read_capture(path)
-    return Capture(data, _read_card(data.path / "card.json", ActivationCaptureCard))
+    written = data.path / "card.json"
+    return Capture(data, _read_card(written, ActivationCaptureCard) if written.exists() else capture_card(data))
+
+
+def capture_card(data: CaptureData) -> ActivationCaptureCard:
+    """A capture's card as its manifest tells it, not yet finished."""
+    m = data.manifest
+    norms = [LayerNorms(layer=int(layer), **record["norms"]) for layer, record in m["layers"].items()]
+    sae = (m["sae"] or {}).get("dictionary")
+    return ActivationCaptureCard(
+        name=data.name,
+        model=ModelRef.model_validate(
+            {key: value for key, value in m["model"].items() if key in ModelRef.model_fields}
+        ),
+        topic=data.topic,
+        n_probes=m["n_probes"],
+        layers=list(data.layers),
+        position=m["position"],
+        dtype=m["dtype"],
+        metadata_keys=m["metadata_keys"],
+        norms=norms,
+        probes=[ProbePreview(row=i, text=p.text) for i, p in enumerate(data.probes[:PROBE_PREVIEW])],
+        dictionary=DictionaryRef.model_validate(sae) if sae and "path" in sae else None,
+        notes=list(data.notes),
+    )
 
 
 def open_training(path: str | Path) -> SaeTrain:

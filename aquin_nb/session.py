@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import platform
+import warnings
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 from . import home
-from .cards import ActivationCaptureCard, LayerNorms, ProbePreview, SessionCard
+from .cards import SessionCard
 from .engine.activations.capture import capture
 from .engine.activations.probes import builtin_probes, read_probes
 from .engine.analysis.inspect import inspect
@@ -19,13 +21,11 @@ from .errors import DictionaryError, ModelError, SessionError
 from .files import claim_folder
 from .jobs import JobQueue
 from .progress import visible
-from .results import Capture, Inspection, dictionary_ref, model_ref, write_card
+from .results import Capture, Inspection, capture_card, dictionary_ref, model_ref, write_card
 from .verbs.align import sae_align
 from .verbs.sae import SaeVerbs
 
 __all__ = ["Session", "sae_align"]
-
-PROBE_PREVIEW = 50
 
 
 class Session:
@@ -158,6 +158,13 @@ class Session:
         if at is None:
             raise DictionaryError("The dictionary does not say which layer it reads; pass layer=.")
         self.layer = self.model.check_layer(at)
+        trained_on = sae.cfg.model_fingerprint
+        if trained_on and trained_on != self.model.info.fingerprint:
+            warnings.warn(
+                f"{sae.cfg.name or 'The dictionary'} was trained on other weights than {self.model.info.name} has here"
+                " (a checkpoint, another version, or another dtype); it may describe them less well.",
+                stacklevel=3,
+            )
         self.dictionary = sae.to(self.model.device)
 
     def _user_dictionary(self, user: str, layer: int | None) -> Path:
@@ -234,10 +241,7 @@ class Session:
         folder = Path(output).expanduser() if output is not None else home.captures_dir() / home.slugify(run)
         claim_folder(folder, "manifest.json")
         model = self.tuned(checkpoint)
-        card = ActivationCaptureCard(
-            name=run, model=model_ref(model.info), topic=None if prompts is not None else topic, position=position
-        )
-        card.start()
+        started = datetime.now(UTC)
         with visible(f"Capturing {len(probes)} probes") as control:
             data = capture(
                 model,
@@ -248,18 +252,12 @@ class Session:
                 dictionary=sae,
                 sae_layer=at,
                 name=run,
-                topic=card.topic,
+                topic=None if prompts is not None else topic,
                 about_dictionary=dictionary_ref(sae).model_dump() if sae is not None else None,
                 control=control,
             )
-        card.n_probes, card.layers, card.dtype = len(probes), list(data.layers), data.manifest["dtype"]
-        card.metadata_keys, card.notes = data.manifest["metadata_keys"], data.notes
-        card.norms = [
-            LayerNorms(layer=n, median=float(x.norm(dim=1).median()), max=float(x.norm(dim=1).max()))
-            for n, x in data.layers.items()
-        ]
-        card.probes = [ProbePreview(row=i, text=p.text) for i, p in enumerate(probes[:PROBE_PREVIEW])]
-        card.dictionary = dictionary_ref(sae) if sae is not None else None
+        card = capture_card(data)
+        card.created_at = card.started_at = started
         card.finish("completed")
         write_card(card, folder / "card.json")
         return Capture(data, card)

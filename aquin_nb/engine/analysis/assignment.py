@@ -63,8 +63,8 @@ def match_directions(A: Tensor, B: Tensor, *, control: Control | None = None) ->
     if 8 * n_a * n_b > MAX_DENSE_BYTES:
         side = int((MAX_DENSE_BYTES / 8) ** 0.5)
         raise OutOfMemory(
-            f"Matching {n_a:,} × {n_b:,} features needs a matrix of {human_bytes(8 * n_a * n_b)}; the dense"
-            f" solver takes at most {human_bytes(MAX_DENSE_BYTES)}. Pass max_features={side:,} or less to match the most used ones."
+            f"Matching {n_a:,} × {n_b:,} features needs a matrix of {human_bytes(8 * n_a * n_b)}; the dense solver"
+            f" takes at most {human_bytes(MAX_DENSE_BYTES)}. Pass max_features={side:,} or less."
         )
     cost = np.empty((n_a, n_b))
     B64 = B.double().T
