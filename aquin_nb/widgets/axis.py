@@ -28,7 +28,7 @@ class Axis:
 
 
 def linear_ticks(low: float, high: float, count: int) -> tuple[float, ...]:
-    """Round values from low to high, about `count` of them.
+    """Round values from low to high, at most `count` + 1 of them.
 
     >>> linear_ticks(0, 1, 4)
     (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -37,8 +37,11 @@ def linear_ticks(low: float, high: float, count: int) -> tuple[float, ...]:
     if not (raw > 0 and math.isfinite(raw)):
         return (low,)
     unit = 10.0 ** math.floor(math.log10(raw))
-    step = unit * next((m for m in (1, 2, 2.5, 5, 10) if m * unit >= raw * 0.999), 10)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    for multiple in (1, 2, 2.5, 5, 10):
+        step = multiple * unit
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        if last - first <= count:
+            break
     return tuple(float(f"{i * step:.12g}") for i in range(first, last + 1))
 
 

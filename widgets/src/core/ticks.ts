@@ -9,15 +9,19 @@ export interface Scale {
   at(value: number): number;
 }
 
-/** Round values from low to high, about `count` of them. */
+/** Round values from low to high, at most `count` + 1 of them. */
 export function linearTicks(low: number, high: number, count: number): number[] {
   const raw = (high - low) / Math.max(1, count);
   if (!(raw > 0) || !Number.isFinite(raw)) return [low];
   const unit = 10 ** Math.floor(Math.log10(raw));
-  const step = unit * ([1, 2, 2.5, 5, 10].find((m) => m * unit >= raw * 0.999) ?? 10);
-  const ticks: number[] = [];
-  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) ticks.push(Number((i * step).toPrecision(12)));
-  return ticks;
+  for (const multiple of [1, 2, 2.5, 5, 10]) {
+    const step = multiple * unit;
+    const first = Math.ceil(low / step - 1e-9);
+    const last = Math.floor(high / step + 1e-9);
+    if (last - first > count && multiple < 10) continue;
+    return Array.from({ length: last - first + 1 }, (_, i) => Number(((first + i) * step).toPrecision(12)));
+  }
+  return [low];
 }
 
 /** 1-2-5 values between low and high, thinned to decades when there are many. */

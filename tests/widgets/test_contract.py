@@ -1,0 +1,95 @@
+"""Python and TypeScript halves say the same: columns, traits, numbers, message fields, decimation."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from aquin_nb.widgets import monitor
+from aquin_nb.widgets.assets import STATIC, MissingBundle, bundle
+from aquin_nb.widgets.base import AquinWidget
+
+SOURCES = Path(__file__).parents[2] / "widgets" / "src"
+PROTOCOL = (SOURCES / "core" / "protocol.ts").read_text(encoding="utf-8")
+
+
+def names(constant):
+    found = re.search(rf"export const {constant} = \[([^\]]*)\]", PROTOCOL)
+    return tuple(re.findall(r'"(\w+)"', found[1]))
+
+
+def value(constant):
+    return int(re.search(rf"export const {constant} = (\d+);", PROTOCOL)[1])
+
+
+def fields(interface):
+    body = re.search(rf"interface {interface} [^{{]*{{(.*?)\n}}", PROTOCOL, re.DOTALL)[1]
+    return set(re.findall(r"^\s+(\w+):", body, re.MULTILINE))
+
+
+def test_constants_agree():
+    assert names("COLUMNS") == monitor.COLUMNS
+    assert names("METRICS") == monitor.METRICS
+    assert value("MAX_POINTS") == monitor.MAX_POINTS
+    assert value("BEAT_SECONDS") == monitor.BEAT_SECONDS
+
+
+def test_traits_agree():
+    ours = {
+        name
+        for owner in (monitor.TrainingMonitor, AquinWidget)
+        for name in owner.class_own_traits(sync=True)
+        if not name.startswith("_")
+    }
+    assert ours == set(names("TRAITS")) == fields("MonitorTraits")
+
+
+def test_messages_have_the_fields_that_the_front_end_reads():
+    from view_samples import train_card
+
+    widget = monitor.TrainingMonitor(train_card())
+    sent = []
+    widget.send = lambda message, buffers=(): sent.append(message)
+    widget._pace.close()
+    for kind in ("hello", None):
+        if kind:
+            widget._handle_custom_msg({"type": kind}, [])
+        else:
+            widget.push([[1, 2, 3, 4, 5, 6, 7]])
+    widget._beat()
+    snapshot, append, beat = sent
+    assert set(snapshot) == fields("State") | fields("Snapshot")
+    assert set(append) == fields("State") | fields("Append")
+    assert set(beat) == fields("Beat")
+
+
+@pytest.mark.parametrize("name", ["monitor.js", "result-train.js", "result-table.js"])
+def test_bundles_are_small_and_alone(name):
+    code = bundle(name)
+    assert len(code.encode()) <= 60_000
+    for forbidden in ("http://", "https://", "fetch(", "XMLHttpRequest", "import(", "innerHTML", "eval(", "import "):
+        assert forbidden not in code, forbidden
+    assert re.search(r"(?<![\w$])await(?![\w$])", code) is None  # a slow top-level await makes a widget deaf
+
+
+def test_there_is_no_other_bundle():
+    assert {path.name for path in STATIC.glob("*.js")} == {"monitor.js", "result-train.js", "result-table.js"}
+
+
+def test_a_missing_bundle_says_how_to_build_it():
+    with pytest.raises(MissingBundle, match="make front"):
+        bundle("no-such.js")
+
+
+def test_the_lock_file_names_no_registry():
+    lock = (SOURCES.parent / "package-lock.json").read_text(encoding="utf-8")
+    assert '"resolved"' not in lock
+
+
+def test_sources_never_write_markup():
+    for path in SOURCES.rglob("*.ts"):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write", text), path.name
+        assert text.count("\n") <= 400, path.name

@@ -1,0 +1,45 @@
+"""plotly figures: the same numbers as the card's frame, names as text."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from view_samples import every_kind, history, train_card
+
+from aquin_nb.widgets import figures
+
+CARDS = {card.kind: (card, frames) for card, frames in every_kind()}
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [("training", "saeTrain"), ("diff", "saeDiff"), ("align", "saeAlign")],
+)
+def test_figures_build_and_escape(make, kind):
+    card, frames = CARDS[kind]
+    figure = getattr(figures, f"{make}_figure")(card, next(iter(frames.values())))
+    text = json.dumps(figure.to_plotly_json()["layout"]["title"], default=str)
+    assert "<img" not in text
+    assert "&lt;img" in text
+
+
+def test_capture_figure_takes_the_card_alone():
+    figure = figures.capture_figure(CARDS["activationCapture"][0])
+    assert [trace.name for trace in figure.data] == ["median", "max"]
+
+
+def test_training_figure_shows_dead_as_a_share():
+    figure = figures.training_figure(train_card(), history())
+    dead = next(trace for trace in figure.data if trace.name.startswith("Dead"))
+    assert np.allclose(dead.y, 100 * history()["dead"] / 1024)
+    assert figure.layout.yaxis.type == "log"
+
+
+def test_importing_the_builders_does_not_import_plotly():
+    import subprocess
+
+    code = "import sys, aquin_nb.widgets.figures; sys.exit('plotly' in sys.modules or 'torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

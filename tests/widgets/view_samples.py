@@ -1,0 +1,101 @@
+"""Cards and frames of every kind, small and hostile: names that would be markup if anything forgot to escape them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from aquin_nb.cards import (
+    ActivationCaptureCard,
+    Artifact,
+    Card,
+    CheckpointRef,
+    CorpusRef,
+    DictionaryRef,
+    FeatureDelta,
+    FeaturePair,
+    LayerNorms,
+    ModelRef,
+    ProbePreview,
+    SaeAlignCard,
+    SaeDiffCard,
+    SaeTrainCard,
+    SessionCard,
+    TrainConfig,
+    TrainMetrics,
+)
+
+HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script>\"'&\u2028"
+
+MODEL = ModelRef(
+    name=HOSTILE, source="hub", mode="llm", n_layers=6, d_model=128, dtype="float32", device="cpu",
+    backend="transformer-lens", fingerprint="ab" * 32, checkpoint=CheckpointRef(path=HOSTILE, step=7, fingerprint="cd"),
+)  # fmt: skip
+DICTIONARY = DictionaryRef(path=HOSTILE, name=HOSTILE, architecture="topk", d_in=128, d_sae=1024, fingerprint="ef" * 32)
+
+
+def history(rows: int = 50) -> pd.DataFrame:
+    step = np.arange(1, rows + 1) * 10
+    return pd.DataFrame(
+        {
+            "step": step,
+            "tokens": step * 512,
+            "recon_mse": 900 * np.exp(-step / 100) + 20,
+            "fvu": 0.2 + np.exp(-step / 100),
+            "l0": np.full(rows, 32.0),
+            "dead": np.arange(rows) * 2,
+            "lr": np.full(rows, 3e-4),
+        }
+    )
+
+
+def train_card() -> SaeTrainCard:
+    config = TrainConfig(
+        architecture="topk", d_in=128, d_sae=1024, k=32, lr=3e-4, batch_size=512, steps=500, warmup_steps=10,
+        decay_steps=100, dead_after_tokens=10_000, seed=0,
+    )  # fmt: skip
+    corpus = CorpusRef(name=HOSTILE, tokens=1000, why=HOSTILE)
+    return SaeTrainCard(name=HOSTILE, layer=3, hook=HOSTILE, model=MODEL, config=config, corpus=corpus)
+
+
+def _ended(card: Card) -> Card:
+    card.start()
+    card.finish("failed", RuntimeError(HOSTILE))
+    card.notes = [HOSTILE]
+    card.artifacts = [Artifact(role=HOSTILE, path=HOSTILE, bytes=1_500_000)]
+    return card
+
+
+def every_kind() -> list[tuple[Card, dict[str, pd.DataFrame]]]:
+    """One card of each kind with the frame that its result shows."""
+    train = train_card()
+    train.verdict, train.reasons = "weak", [HOSTILE]
+    train.held_out = TrainMetrics(fvu=0.2, recon_mse=21.0, l0=32.0, dead_share=0.1)
+    features = pd.DataFrame(
+        {
+            "feature": [1, 2, 3], "mean_base": [0.1, 0.0, 2.0], "mean_checkpoint": [0.3, 0.0, 1.0],
+            "delta": [0.2, 0.0, -1.0], "rate_base": [0.1, 0.0, 0.9], "rate_checkpoint": [0.2, 0.0, 0.8],
+            "changed": [True, False, True],
+        }
+    )  # fmt: skip
+    top = [FeatureDelta(**row) for row in features.drop(columns="changed").to_dict("records")]
+    diff = SaeDiffCard(name=HOSTILE, model=MODEL, layer=3, dictionary=DICTIONARY, n_features=3, n_changed=2, top=top)
+    pairs = pd.DataFrame({"a": [0, 1], "b": [1, 0], "cosine": [0.9, -0.2], "kind": [HOSTILE, "weak"]})
+    ends = [FeaturePair(a=0, b=1, cosine=0.9)]
+    align = SaeAlignCard(
+        name=HOSTILE, a=DICTIONARY, b=DICTIONARY, n_pairs=2, histogram=[0] * 15 + [1] + [0] * 22 + [1, 0],
+        weakest=ends, strongest=ends,
+    )  # fmt: skip
+    probes = pd.DataFrame({"text": [HOSTILE, "plain"], HOSTILE: [HOSTILE, 1984], "nothing": [None, float("nan")]})
+    capture = ActivationCaptureCard(
+        name=HOSTILE, topic=HOSTILE, model=MODEL, n_probes=2, layers=[0], metadata_keys=[HOSTILE],
+        norms=[LayerNorms(layer=0, median=1.0, max=2.0)], probes=[ProbePreview(row=0, text=HOSTILE)],
+    )  # fmt: skip
+    session = SessionCard(name=HOSTILE, model=MODEL, dictionary=DICTIONARY, versions={HOSTILE: HOSTILE})
+    return [
+        (_ended(train), {"history": history()}),
+        (_ended(diff), {"features": features}),
+        (_ended(align), {"pairs": pairs}),
+        (_ended(capture), {"probes": probes}),
+        (_ended(session), {}),
+    ]
