@@ -29,6 +29,13 @@ if TYPE_CHECKING:
 
     from ..session import Session
 
+CONTEXT = 128
+"""Tokens a context of a language model."""
+
+CONTEXT_EMBEDDING = 32
+"""Tokens a text of an embedding model: about a sentence, which is what such models are asked about; longer documents
+are cut, so that a corpus gives more rows."""
+
 TOKENS_CPU, TOKENS_CUDA, TOKENS_QUICK = 100_000, 2_000_000, 20_000
 
 
@@ -194,6 +201,7 @@ class _Plan:
                 self.layer,
                 tokens=self.tokens,
                 output=folder,
+                context_size=CONTEXT_EMBEDDING if model.mode == "embedding" else CONTEXT,
                 minimum=_options(self.tokens, model.mode, self.quick, self.choices).batch_size,
                 control=control,
             )

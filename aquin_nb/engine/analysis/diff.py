@@ -16,6 +16,7 @@ from ..sae.dictionary import SparseAutoencoder
 
 BATCH_PROMPTS = 16
 CHANGED_SHARE = 0.1
+POOR_FVU = 0.5
 
 
 @dataclass
@@ -117,6 +118,11 @@ def diff(
         }
     )
     notes = []
+    if left.fvu > POOR_FVU:
+        notes.append(
+            f"The dictionary leaves {left.fvu:.0%} of the variance of these prompts unexplained even in the base model:"
+            " they are unlike what it was trained on."
+        )
     if right.fvu > 1.5 * left.fvu:
         notes.append(
             f"The dictionary explains the checkpoint much less well than the base (FVU {right.fvu:.3f} against"
