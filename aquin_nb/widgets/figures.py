@@ -35,7 +35,7 @@ def training_figure(card: SaeTrainCard, history: pd.DataFrame) -> go.Figure:
     titles = ("Recon MSE", "FVU", "L0", "Dead latents, %" if share else "Dead latents")
     figure = make_subplots(2, 2, subplot_titles=titles, shared_xaxes=True, vertical_spacing=0.12)
     names = ("recon_mse", "fvu", "l0", "dead")
-    rows = keep_rows(history[list(names)].to_numpy(np.float64).T, POINTS)
+    rows = keep_rows(history["step"].to_numpy(np.float64), history[list(names)].to_numpy(np.float64).T, POINTS)
     shown = history.iloc[rows]
     for i, name in enumerate(names):
         values = shown[name].astype(float)

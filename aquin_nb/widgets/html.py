@@ -19,7 +19,7 @@ from ..errors import AquinError
 from . import parts, snapshots
 from .assets import bundle
 from .decimate import keep_rows
-from .monitor import COLUMNS, METRICS
+from .protocol import COLUMNS, METRICS
 from .tables import table
 from .text import esc, script_json
 
@@ -89,7 +89,7 @@ def _train(card: SaeTrainCard, history: pd.DataFrame | None, live: bool) -> str:
     kept = None
     if history is not None:
         points = history[list(COLUMNS)].to_numpy(np.float64).T
-        rows = keep_rows(points[[COLUMNS.index(name) for name in METRICS]], EMBEDDED_POINTS)
+        rows = keep_rows(points[0], points[[COLUMNS.index(name) for name in METRICS]], EMBEDDED_POINTS)
         kept = history.iloc[rows]
         card = card.model_copy(update={"history_points": max(card.history_points, points.shape[1])})
     static = snapshots.train(card, kept) + snapshots.train_details(card)

@@ -17,14 +17,12 @@ from ..cards import SaeTrainCard
 from .base import AquinWidget
 from .decimate import keep_rows
 from .pace import Coalescer
+from .protocol import BEAT_SECONDS, COLUMNS, MAX_POINTS, METRICS
 
-# The same names and numbers are in widgets/src/core/protocol.ts; a test compares the two.
-COLUMNS: Final = ("step", "tokens", "recon_mse", "fvu", "l0", "dead", "lr")
-METRICS: Final = ("recon_mse", "fvu", "l0", "dead")
-MAX_POINTS: Final = 4000
-BEAT_SECONDS: Final = 3
 CURVE_POINTS: Final = 600  # in the synced trait, which a saved notebook may carry
 RATE: Final = 20.0  # messages a second; a notebook server sends in bursts above about 25
+UNHEARD_POINTS: Final = 1000  # in the snapshots sent before the first hello came through
+UNHEARD_SECONDS: Final = 1.0
 SPEED_WINDOW: Final = 10.0  # seconds over which tokens a second are averaged
 
 _METRIC_ROWS = [COLUMNS.index(name) for name in METRICS]
@@ -59,7 +57,9 @@ class TrainingMonitor(AquinWidget):
         self._sent_rows = 0
         self._seq = -1
         self._wants_snapshot = False
-        self._greeted = False  # nobody listens before the first hello: a headless run sends nothing
+        self._shown = False  # nothing is sent for a monitor that nobody displayed
+        self._greeted = False
+        self._last_whole = 0.0
         self._cancelling = False
         self._on_cancel = on_cancel
         self._speeds: deque[tuple[float, float]] = deque()
@@ -162,38 +162,53 @@ class TrainingMonitor(AquinWidget):
         }
 
     def _flush(self) -> None:
-        """Send a snapshot if somebody asked for one, else what is new since the last message."""
+        """Send a snapshot if somebody asked for one, else what is new since the last message.
+
+        A kernel busy with a cell (`job.wait()` under the one that started the job) hears no hello until the cell ends.
+        So until the first hello there is a snapshot every second, unasked; a view takes up from whichever it gets.
+        """
         with self._sending:
+            now = time.monotonic()
             with self._lock:
-                if not self._greeted:
+                if not (self._shown or self._greeted):
                     return
-                whole, self._wants_snapshot = self._wants_snapshot, False
+                unheard = not self._greeted
+                over = self._card["status"] in _OVER
+                whole = self._wants_snapshot or (unheard and (over or now - self._last_whole >= UNHEARD_SECONDS))
+                self._wants_snapshot = False
                 card, state = self._card, self._state()
                 columns = self._points[:, 0 if whole else self._sent_rows : self._rows]
                 self._sent_rows = self._rows
             self._seq += 1
             message: dict[str, Any] = {"type": "snapshot" if whole else "append", "seq": self._seq, **state}
             if whole:
+                self._last_whole = now
                 message |= {"columns": list(COLUMNS), "card": card}
             else:
                 message["card"] = {name: value for name, value in card.items() if self._sent_card.get(name) != value}
-            if whole or columns.shape[1] > MAX_POINTS:
-                columns = columns[:, keep_rows(columns[_METRIC_ROWS], MAX_POINTS)]
+            limit = UNHEARD_POINTS if whole and unheard else MAX_POINTS
+            columns = _thinned(columns, limit)
             self._sent_card = card
             message["rows"] = columns.shape[1]
             self.send(message, buffers=[_packed(columns)])
 
     def _beat(self) -> None:
+        if not self._greeted:
+            self._flush()
+            return
         with self._sending:
-            if self._greeted:
-                self.send({"type": "beat", "seq": self._seq})
+            self.send({"type": "beat", "seq": self._seq})
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        self._shown = True
+        self._pace.mark()
+        return super()._repr_mimebundle_(**kwargs)
 
     def _keep_summary(self) -> None:
         """Put the end into synced traits: what a saved widget state can still draw."""
-        columns = self._columns()
         with self.hold_sync():
             self.summary = self._card
-            self.curve = _packed(columns[:, keep_rows(columns[_METRIC_ROWS], CURVE_POINTS)])
+            self.curve = _packed(_thinned(self._columns(), CURVE_POINTS))
 
     def _receive(self, _widget: object, content: Any, _buffers: object) -> None:
         """Messages from a view; they come on the main thread or on a subshell's."""
@@ -213,6 +228,10 @@ class TrainingMonitor(AquinWidget):
             with self._lock:
                 self._cancelling = False
             self.fail(error, "cancelling" if kind == "cancel" else "answering the notebook")
+
+
+def _thinned(columns: NDArray[np.float64], limit: int) -> NDArray[np.float64]:
+    return columns[:, keep_rows(columns[0], columns[_METRIC_ROWS], limit)]
 
 
 def _packed(columns: NDArray[np.float64]) -> bytes:

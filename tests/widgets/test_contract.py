@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aquin_nb.widgets import monitor
+from aquin_nb.widgets import monitor, protocol
 from aquin_nb.widgets.assets import STATIC, MissingBundle, bundle
 from aquin_nb.widgets.base import AquinWidget
 
@@ -30,10 +30,10 @@ def fields(interface):
 
 
 def test_constants_agree():
-    assert names("COLUMNS") == monitor.COLUMNS
-    assert names("METRICS") == monitor.METRICS
-    assert value("MAX_POINTS") == monitor.MAX_POINTS
-    assert value("BEAT_SECONDS") == monitor.BEAT_SECONDS
+    assert names("COLUMNS") == protocol.COLUMNS
+    assert names("METRICS") == protocol.METRICS
+    assert value("MAX_POINTS") == protocol.MAX_POINTS
+    assert value("BEAT_SECONDS") == protocol.BEAT_SECONDS
 
 
 def test_traits_agree():

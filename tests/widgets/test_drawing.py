@@ -17,7 +17,7 @@ from aquin_nb.widgets.png import encode, line_png
 @given(st.integers(0, 3000), st.integers(11, 400), st.integers(0, 5))
 def test_decimation_keeps_ends_and_extremes_within_the_limit(rows, limit, seed):
     values = np.random.default_rng(seed).normal(size=(4, rows))
-    kept = keep_rows(values, limit)
+    kept = keep_rows(np.arange(rows, dtype=float), values, limit)
     assert len(kept) <= max(limit, 11)
     assert (np.diff(kept) > 0).all()
     if rows:
@@ -26,8 +26,14 @@ def test_decimation_keeps_ends_and_extremes_within_the_limit(rows, limit, seed):
         assert np.array_equal(values[:, kept].min(axis=1), values.min(axis=1))
 
 
+def test_uneven_steps_keep_an_even_density():
+    steps = np.concatenate([np.arange(0, 100_000, 1000.0), np.arange(100_000, 110_000.0)])
+    kept = steps[keep_rows(steps, np.sin(steps)[None], 300)]
+    assert (kept < 100_000).sum() == 100
+
+
 def test_all_gaps_still_decimate():
-    assert len(keep_rows(np.full((4, 1000), np.nan), 100)) <= 100
+    assert len(keep_rows(np.arange(1000.0), np.full((4, 1000), np.nan), 100)) <= 100
 
 
 def test_ticks_are_round_and_inside():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 
 import numpy as np
@@ -145,3 +147,8 @@ def test_a_page_holds_everything_and_asks_the_network_for_nothing():
     assert all(value.startswith("data:") for value in sources)
     assert "alert(2)" in read.text
     assert page.startswith("<!doctype html>")
+
+
+def test_making_html_needs_no_widget_library():
+    code = "import sys, aquin_nb.widgets.html, aquin_nb.widgets.tokens; sys.exit('ipywidgets' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from view_samples import train_card
 
-from aquin_nb.widgets.monitor import COLUMNS, CURVE_POINTS, MAX_POINTS, TrainingMonitor
+from aquin_nb.widgets.monitor import CURVE_POINTS, UNHEARD_POINTS, TrainingMonitor
+from aquin_nb.widgets.protocol import COLUMNS, MAX_POINTS
 
 
 class FakeComm:
@@ -71,11 +72,29 @@ def points(start, stop):
     return np.stack([steps, steps * 2.0**24 + 1, 1 / (steps + 1), 1 / (steps + 1), steps % 7, steps, steps * 0], axis=1)
 
 
-def test_nothing_is_sent_before_hello(monitor):
+def test_a_monitor_that_nobody_displayed_sends_nothing(monitor):
     widget = monitor()
     widget.push(points(0, 5))
-    time.sleep(0.1)
+    widget._pace.close()
     assert widget.comm.messages() == []
+
+
+def test_a_busy_kernel_that_hears_no_hello_still_shows_the_run(monitor, monkeypatch):
+    monkeypatch.setattr("aquin_nb.widgets.monitor.UNHEARD_SECONDS", 0.05)
+    card = train_card()
+    card.start()
+    widget = monitor(card)
+    widget._repr_mimebundle_()
+    for i in range(3):
+        widget.push(points(i * 1000, (i + 1) * 1000))
+        time.sleep(0.06)
+    first = settled(widget, "snapshot", count=2)[-1][0]
+    assert first["rows"] <= UNHEARD_POINTS
+    card.finish("completed")
+    widget.update(card)
+    last = widget.comm.messages("snapshot")[-1][0]
+    assert (last["card"]["status"], last["total"]) == ("completed", 3000)
+    assert [message["seq"] for message, _ in widget.comm.messages()] == list(range(len(widget.comm.messages())))
 
 
 def test_hello_brings_a_snapshot_and_pushes_follow_as_numbered_appends(monitor):

@@ -66,6 +66,17 @@ test("a growing history is thinned and still says how many points there were", (
   assert.equal(history.column("step").at(-1), rows - 1);
 });
 
+test("a history thinned many times stays even: its start is not worn away", () => {
+  const history = new History();
+  const batch = 2000;
+  for (let start = 0; start < 400_000; start += batch) {
+    history.append(COLUMNS.map(() => Float64Array.from({ length: batch }, (_, i) => start + i + Math.sin(i))), start + batch);
+  }
+  const steps = history.column("step");
+  const widest = steps.reduce((most, step, i) => Math.max(most, i > 0 ? step - steps[i - 1]! : 0), 0);
+  assert.ok(widest < 400_000 / 300, `a hole of ${widest} steps`);
+});
+
 test("embedded data loads without a kernel", () => {
   const run = new Run();
   run.load(card({ status: "completed", history_points: 900 }), values(9));

@@ -40,11 +40,8 @@ export class History {
   }
 
   #thin(): void {
-    const keep = keepRows(
-      METRICS.map((name) => this.column(name)),
-      this.rows,
-      MAX_POINTS,
-    );
+    const metrics = METRICS.map((name) => this.column(name));
+    const keep = keepRows(this.column("step"), metrics, MAX_POINTS);
     for (const column of this.#columns) keep.forEach((row, i) => (column[i] = column[row]!));
     this.rows = keep.length;
   }
