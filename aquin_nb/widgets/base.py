@@ -34,6 +34,10 @@ class AquinWidget(anywidget.AnyWidget):  # type: ignore[misc]
                 public = [trait for trait in known if not trait.startswith("_")]
                 raise TypeError(f"{type(self).__name__} has no argument {name!r}. {did_you_mean(name, public)}")
         super().__init__(**kwargs)
+        if hasattr(self.comm, "_reply_subshell_for"):
+            # ipykernel 7.4 hands a comm's messages to the shell that last sent on it, which is the main one here, so a
+            # click would wait until the running cell ends. Our handlers lock, so the front end's own choice is safe.
+            self.comm._reply_subshell_for = lambda _data, default: default
 
     @t.default("_esm")
     def _read_bundle(self) -> str:

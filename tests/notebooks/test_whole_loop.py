@@ -1,0 +1,69 @@
+"""The notebook of the whole loop runs top to bottom on the bundled model, and tells its story without a kernel."""
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbconvert import HTMLExporter
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOK = ROOT / "notebooks" / "01_the_whole_loop.ipynb"
+SMALL = {
+    "MODEL": "tiny", "LAYER": 3, "TOKENS": 8000, "D_SAE": 512, "STEPS": 120, "FINETUNE_STEPS": 6,
+    "FINETUNE_LAYERS": [2, 3], "RETRAIN_STEPS": 100, "RUN": "test",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[nbformat.NotebookNode]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "tools"))
+        patch.setenv("AQUIN_HOME", str(tmp_path_factory.mktemp("home")))
+        from notebook import execute, with_parameters, without
+
+        notebook = without(nbformat.read(NOTEBOOK, as_version=4), ["embedding"])
+        yield execute(with_parameters(notebook, SMALL), tmp_path_factory.mktemp("run"))
+        sys.modules.pop("notebook")
+
+
+def outputs(notebook: nbformat.NotebookNode, start: str) -> list[str]:
+    """The HTML of every output whose text form starts with `start`."""
+    data = [o.data for cell in notebook.cells for o in cell.get("outputs", []) if "data" in o]
+    return [d["text/html"] for d in data if d.get("text/plain", "").startswith(start)]
+
+
+def test_every_step_left_its_picture(executed: nbformat.NotebookNode) -> None:
+    assert len(outputs(executed, "Capture ")) == 1
+    assert len(outputs(executed, "SaeDiff ")) == 1
+    assert len(outputs(executed, "SaeAlign ")) == 1
+    jobs = outputs(executed, "<Job train")
+    assert len(jobs) == 2, "both monitors were replaced by what stays"
+    for html in jobs:
+        static = html.split("<script")[0]
+        assert "FVU" in static
+        assert re.search(r"usable|weak|smoke test only", static, re.I)
+        assert "data:image/png" in static
+
+
+def test_no_widget_is_left_that_would_need_a_kernel(executed: nbformat.NotebookNode) -> None:
+    views = [o for c in executed.cells for o in c.get("outputs", []) if "widget-view" in str(o.get("data", {}).keys())]
+    assert views == []
+    assert "widgets" not in executed.metadata
+
+
+def test_the_page_stands_alone(executed: nbformat.NotebookNode) -> None:
+    page, _ = HTMLExporter().from_notebook_node(executed)
+    assert page.count('data-aquin="') >= 5
+    assert len(nbformat.writes(executed)) < 2_000_000
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.name)
+def test_notebooks_are_committed_without_outputs(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert code
+    assert all(cell.outputs == [] and cell.execution_count is None for cell in code)
+    assert "widgets" not in notebook.metadata
