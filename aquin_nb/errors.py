@@ -9,6 +9,10 @@ from collections.abc import Iterable
 class AquinError(Exception):
     """Base of every error that a person can act on; anything else that escapes is a defect of ours."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows instead of a traceback: the message is the whole story, our frames would bury it."""
+        return [f"\x1b[31m{type(self).__name__}\x1b[0m: {self}"]
+
 
 class ModelError(AquinError):
     """A model cannot be named, found, loaded or run as asked."""

@@ -125,13 +125,11 @@ class LiveTraining:
             self.card.finish(self.job.status, self.job.error)
         if self._monitor is not None:
             self._monitor.update(self.card)
-        if self._handles:
             view = self._settled()
             for handle in self._handles:
                 handle.update(view, raw=True)
-            if self._monitor is not None:
-                self._monitor.close()
-                self._monitor = None
+            # A page that was reloaded meanwhile has forgotten the display ids, and replaces its views itself.
+            self._monitor.keep(view)
 
     def _settled(self) -> dict[str, str]:
         from .widgets.html import result_html

@@ -73,7 +73,11 @@ def test_train_again_on_the_stored_activations(session: aquin_nb.Session, traine
 
 def test_capture_bind_inspect(session: aquin_nb.Session, trained: aquin_nb.SaeTrain, home: Path) -> None:
     session.load_sae(path=trained.path)
-    rows = [{"text": "The cat sat.", "label": 1}, {"instruction": "Say hi.", "response": "Hi!", "split": "test"}, "Plain."]
+    rows = [
+        {"text": "The cat sat.", "label": 1},
+        {"instruction": "Say hi.", "response": "Hi!", "split": "test"},
+        "Plain.",
+    ]
     capture = session.capture_activations(rows, encode_sae=True, name="mine")
     assert capture.path == home / "captures" / "mine"
     assert list(capture.layers) == list(range(6))
@@ -205,7 +209,9 @@ def test_refusals_come_at_once(session: aquin_nb.Session, trained: aquin_nb.SaeT
 def test_dictionaries_of_another_width_are_refused(session: aquin_nb.Session, tmp_path: Path) -> None:
     from aquin_nb.engine.sae import SaeConfig
 
-    wrong = aquin_nb.SparseAutoencoder.random(SaeConfig("topk", d_in=96, d_sae=32, d_out=96, k=2, layer=1, model="other"))
+    wrong = aquin_nb.SparseAutoencoder.random(
+        SaeConfig("topk", d_in=96, d_sae=32, d_out=96, k=2, layer=1, model="other")
+    )
     path = wrong.save(tmp_path / "wrong.pt")
     with pytest.raises(errors.DictionaryError, match=r"d_in 96 \(trained on other\), but tiny has width 128"):
         session.load_sae(path=path)

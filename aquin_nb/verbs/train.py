@@ -178,9 +178,10 @@ class _Plan:
         try:
             outcome = fit(stream, cfg, options, device=self.session.model.device, control=control, on_point=live.point)
         except Interrupted as stop:
-            self._save(stop.outcome, live, cancelled=stop)
-            raise Cancelled(f"{stop} The dictionary so far is in {self.path}.") from stop
-        return self._save(outcome, live, cancelled=None)
+            cancelled = Cancelled(f"{stop} The dictionary so far is in {self.path}.")
+            self._save(stop.outcome, live, cancelled)
+            raise cancelled from None
+        return self._save(outcome, live)
 
     def _collect(self, control: Control, live: LiveTraining) -> _Rows:
         assert self.corpus is not None
@@ -205,11 +206,11 @@ class _Plan:
                 minimum=_options(self.tokens, model.mode, self.quick, self.choices).batch_size,
                 control=control,
             )
-        except Cancelled as stop:
-            raise Cancelled(f"Cancelled while collecting. The activations so far are in {folder}.") from stop
+        except Cancelled:
+            raise Cancelled(f"Cancelled while collecting. The activations so far are in {folder}.") from None
         return _from_store(store)
 
-    def _save(self, outcome: TrainOutcome, live: LiveTraining, cancelled: Cancelled | None) -> SaeTrain:
+    def _save(self, outcome: TrainOutcome, live: LiveTraining, cancelled: Cancelled | None = None) -> SaeTrain:
         outcome.dictionary.save(self.path)
         history = history_frame(outcome.history)
         write_frame(history, self.path.with_suffix(".history.csv"))

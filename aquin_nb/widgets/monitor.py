@@ -61,6 +61,7 @@ class TrainingMonitor(AquinWidget):
         self._greeted = False
         self._last_whole = 0.0
         self._cancelling = False
+        self._kept: dict[str, str] | None = None
         self._on_cancel = on_cancel
         self._speeds: deque[tuple[float, float]] = deque()
         self._card: dict[str, Any] = card.model_dump(mode="json")
@@ -105,6 +106,15 @@ class TrainingMonitor(AquinWidget):
                 self._keep_summary()
         except Exception as error:
             self.fail(error, "taking the card")
+
+    def keep(self, data: dict[str, str]) -> None:
+        """The run is over: have the notebook hold `data` (by mime type) wherever this monitor is shown.
+
+        A front end that cannot do so goes on showing the monitor's last state.
+        """
+        with self._lock:
+            self._kept = data
+        self._pace.mark()
 
     @property
     def history(self) -> pd.DataFrame:
@@ -177,6 +187,7 @@ class TrainingMonitor(AquinWidget):
                 whole = self._wants_snapshot or (unheard and (over or now - self._last_whole >= UNHEARD_SECONDS))
                 self._wants_snapshot = False
                 card, state = self._card, self._state()
+                kept = self._kept
                 columns = self._points[:, 0 if whole else self._sent_rows : self._rows]
                 self._sent_rows = self._rows
             self._seq += 1
@@ -191,6 +202,8 @@ class TrainingMonitor(AquinWidget):
             self._sent_card = card
             message["rows"] = columns.shape[1]
             self.send(message, buffers=[_packed(columns)])
+            if kept is not None:
+                self.send({"type": "keep", "model_id": self.model_id, "data": kept})
 
     def _beat(self) -> None:
         if not self._greeted:

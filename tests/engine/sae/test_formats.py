@@ -11,7 +11,9 @@ from aquin_nb.errors import DictionaryError
 
 
 def example(**changes: object) -> SparseAutoencoder:
-    return SparseAutoencoder.random(SaeConfig("topk", d_in=6, d_sae=16, d_out=6, k=2, name="x", layer=3)).renamed(**changes)
+    return SparseAutoencoder.random(SaeConfig("topk", d_in=6, d_sae=16, d_out=6, k=2, name="x", layer=3)).renamed(
+        **changes
+    )
 
 
 def test_round_trip(tmp_path: Path) -> None:

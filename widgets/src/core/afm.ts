@@ -7,6 +7,7 @@ export interface AnyModel<Traits> {
   on(event: string, handler: (...args: never[]) => void): void;
   off(event: string, handler: (...args: never[]) => void): void;
   send(content: unknown): void;
+  readonly widget_manager?: unknown;
 }
 
 export type Cleanup = () => void;

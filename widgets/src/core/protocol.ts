@@ -45,5 +45,11 @@ export interface Beat {
   type: "beat";
   seq: number; // of the last snapshot or append: a lost one is noticed even if nothing follows it
 }
+/** The run is over and what stays is ready: the notebook should hold it instead of the live view. */
+export interface Keep {
+  type: "keep";
+  model_id: string;
+  data: Record<string, string>; // by mime type
+}
 export type FromKernel = Snapshot | Append | Beat;
 export type ToKernel = { type: "hello" } | { type: "cancel" };

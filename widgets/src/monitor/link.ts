@@ -1,6 +1,7 @@
 // The line to the kernel: asks for what is missing and notices when nobody answers (widgets usually die silently).
 import type { AnyModel } from "../core/afm.ts";
-import { BEAT_SECONDS, type FromKernel, type MonitorTraits, type ToKernel } from "../core/protocol.ts";
+import { keepInstead } from "../core/keep.ts";
+import { BEAT_SECONDS, type FromKernel, type Keep, type MonitorTraits, type ToKernel } from "../core/protocol.ts";
 import type { Bytes } from "../core/wire.ts";
 import type { Run } from "./run.ts";
 
@@ -17,7 +18,7 @@ export class KernelLink {
 
   constructor(model: AnyModel<MonitorTraits>, run: Run) {
     [this.#model, this.#run] = [model, run];
-    this.#on("msg:custom", (message: FromKernel, buffers?: readonly Bytes[]) => this.#receive(message, buffers ?? []));
+    this.#on("msg:custom", (message: FromKernel | Keep, buffers?: readonly Bytes[]) => this.#receive(message, buffers ?? []));
     this.#on("change:error", () => this.#readError());
     // ipywidgets fires this when the kernel restarts, dies or comes back; only an answer tells which.
     this.#on("comm_live_update", () => this.hello());
@@ -58,9 +59,13 @@ export class KernelLink {
     }
   }
 
-  #receive(message: FromKernel, buffers: readonly Bytes[]): void {
+  #receive(message: FromKernel | Keep, buffers: readonly Bytes[]): void {
     this.#heard = Date.now();
     try {
+      if (message.type === "keep") {
+        keepInstead(this.#model, message.model_id, message.data);
+        return;
+      }
       const lost = this.#run.take(message, buffers);
       if (message.type === "snapshot") this.#asked = 0;
       if (lost && this.#asked === 0) this.hello();
