@@ -1,7 +1,6 @@
 """Every test works in a home of its own, offline as far as the model hub is concerned."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty $AQUIN_HOME."""
     folder = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("AQUIN_HOME", str(folder))
-    yield folder
+    return folder

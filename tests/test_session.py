@@ -199,8 +199,8 @@ def test_refusals_come_at_once(session: aquin_nb.Session, trained: aquin_nb.SaeT
     (tmp_path / "taken" / "thesis.tex").write_text("x")
     with pytest.raises(errors.OutputError, match="other files"):
         session.capture_activations(output=tmp_path / "taken")
+    (tmp_path / "bad.jsonl").write_text('{"text": "a"}\n{"text": \n')
     with pytest.raises(errors.ProbeError, match="line 2"):
-        (tmp_path / "bad.jsonl").write_text('{"text": "a"}\n{"text": \n')
         session.capture_activations(tmp_path / "bad.jsonl")
     with pytest.raises(errors.ProbeError):
         session.capture_activations([{"label": 1}])

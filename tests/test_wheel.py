@@ -1,4 +1,4 @@
-"""What a release carries: the bundles and data files are in the wheel, and neither Node nor torch is needed to use it."""
+"""What a release carries: bundles and data files are in the wheel; neither Node nor torch is needed to use it."""
 
 import os
 import subprocess
@@ -92,6 +92,7 @@ except ModuleNotFoundError as error:
 
 
 def test_importing_is_light() -> None:
-    """No torch, no pandas, no plotly until something is used; the 0.3 s promise rests on this (benchmarks/ times it)."""
-    code = "import sys, aquin_nb; print(sorted({'torch','pandas','numpy','plotly','pydantic','IPython'} & set(sys.modules)))"
+    """No torch, pandas or plotly until something is used; the promise of 0.3 s rests on this (benchmarks/ times it)."""
+    heavy = {"torch", "pandas", "numpy", "plotly", "pydantic", "IPython"}
+    code = f"import sys, aquin_nb; print(sorted({heavy} & set(sys.modules)))"
     assert run(sys.executable, "-c", code).strip() == "[]"

@@ -2,7 +2,7 @@
 
 from . import catalogue
 from .checkpoints import read_checkpoint, write_checkpoint
-from .fetch import fetch
+from .fetching import fetch
 from .finetune import FineTuned, finetune
 from .info import CheckpointInfo, ModelInfo
 from .loading import load_model

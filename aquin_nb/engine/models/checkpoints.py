@@ -17,7 +17,7 @@ from ... import files
 from ...control import Control
 from ...errors import CheckpointError, NoSpace, OutputError, did_you_mean
 from . import catalogue
-from .fetch import fetch
+from .fetching import fetch
 from .info import CheckpointInfo
 from .untyped import HFModel, Untyped
 

@@ -10,7 +10,7 @@ from ...control import Control
 from ...errors import ModelError, did_you_mean
 from . import catalogue
 from .catalogue import Entry
-from .fetch import fetch
+from .fetching import fetch
 from .hub import snapshot
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")

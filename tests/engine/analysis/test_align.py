@@ -75,7 +75,7 @@ def test_other_weights_and_layers_are_noted() -> None:
 
 
 def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DictionaryError, match="width 8 and .* of width 9"):
+    with pytest.raises(DictionaryError, match=r"width 8 and .* of width 9"):
         align(dictionary(directions(4, 8, 0)), dictionary(directions(4, 9, 0)))
     with pytest.raises(DictionaryError, match="no latent with a direction"):
         align(dictionary(torch.zeros(4, 8)), dictionary(directions(4, 8, 0)))

