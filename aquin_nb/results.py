@@ -324,8 +324,14 @@ class Inspection:
         strongest = self.frame.groupby("feature")["activation"].max().sort_values(ascending=False)
         shown = strongest.index[:COLUMNS_SHOWN]
         table = self.frame.pivot_table(index="position", columns="feature", values="activation", fill_value=0.0)
-        tokens = self.frame.drop_duplicates("position")["token"].tolist()
-        return tokens_html(tokens, shown.tolist(), table[shown].to_numpy(), title=self.title)
+        first = self.frame.drop_duplicates("position").sort_values("position")
+        return tokens_html(
+            first["token"].tolist(),
+            shown.tolist(),
+            table[shown].to_numpy(),
+            positions=first["position"].tolist(),
+            title=self.title,
+        )
 
 
 def _embedding(card: Card) -> bool:

@@ -16,7 +16,13 @@ CELL = "padding:2px 7px;text-align:right;white-space:nowrap;font-size:12px"
 
 
 def tokens_html(
-    tokens: Sequence[str], features: Sequence[int], values: ArrayLike, *, title: str = "", live: bool = True
+    tokens: Sequence[str],
+    features: Sequence[int],
+    values: ArrayLike,
+    *,
+    positions: Sequence[int] | None = None,
+    title: str = "",
+    live: bool = True,
 ) -> str:
     """Tokens × features as a shaded table, under the text tinted by each token's strongest feature.
 
@@ -24,6 +30,7 @@ def tokens_html(
         tokens: n token strings as the tokenizer splits the text.
         features: m feature numbers, strongest first.
         values: activations [n, m]; 0 or NaN where a feature does not fire.
+        positions: the n tokens' positions in the model's input; default: 0, 1, 2, ...
 
     Raises:
         ValueError: the shapes disagree.
@@ -31,13 +38,14 @@ def tokens_html(
     table = np.nan_to_num(np.asarray(values, dtype=np.float64), nan=0.0)
     if table.shape != (len(tokens), len(features)):
         raise ValueError(f"values must be [{len(tokens)}, {len(features)}] (tokens, features), got {list(table.shape)}")
+    places = range(len(tokens)) if positions is None else positions
     most = float(table.max(initial=0.0)) or 1.0
     rows = [
         f'<tr><td style="{CELL};opacity:0.6">{position}</td>'
         f'<td style="{CELL};text-align:left;white-space:pre">{_visible(token)}</td>'
-        + "".join(_cell(value, most) for value in table[position])
+        + "".join(_cell(value, most) for value in values_here)
         + "</tr>"
-        for position, token in enumerate(tokens[:TOKEN_ROWS])
+        for position, token, values_here in list(zip(places, tokens, table, strict=True))[:TOKEN_ROWS]
     ]
     heads = "".join(f'<th style="{CELL};font-weight:600">{int(feature)}</th>' for feature in features)
     head = f'<th style="{CELL}"></th><th style="{CELL};text-align:left;font-weight:600">token</th>{heads}'
