@@ -17,8 +17,7 @@ import time
 from pathlib import Path
 
 import nbformat
-from nbconvert import HTMLExporter
-from notebook import execute, with_parameters, without
+from run_notebook import execute, page, with_parameters, without
 
 from aquin_nb.control import Control, Tick
 from aquin_nb.engine.models import fetch
@@ -102,13 +101,13 @@ def main() -> int:
     finally:
         pulse.stop()
 
-    executed, page = args.output / NOTEBOOK.name, args.output / "01_the_whole_loop.html"
+    executed, written = args.output / NOTEBOOK.name, args.output / "01_the_whole_loop.html"
     nbformat.write(done, executed)
-    page.write_text(HTMLExporter().from_notebook_node(done)[0], encoding="utf-8")
+    written.write_text(page(done), encoding="utf-8")
     report(run, done)
     say(f"\nDone in {(time.monotonic() - began) / 60:.1f} minutes.")
     say(f"  executed notebook  {executed}")
-    say(f"  page               {page}  (open it in a browser)")
+    say(f"  page               {written}  (open it in a browser)")
     say("  try it yourself    make lab")
     return 0
 

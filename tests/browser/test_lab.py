@@ -4,8 +4,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import lab
 import nbformat
 import pytest
+from run_notebook import with_parameters, without
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {
@@ -17,29 +19,15 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def tools() -> Iterator[tuple]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(Path(__file__).parent))
-        patch.syspath_prepend(str(ROOT / "tools"))
-        import lab
-        import notebook
-
-        if lab.CHROMIUM is None:
-            if os.environ.get("CI"):
-                pytest.fail("chromium is not installed; make test installs Debian's package as root")
-            pytest.skip("chromium was not found; install it to run the browser tests")
-        yield lab, notebook
-
-
-@pytest.fixture(scope="module")
-def server(tools: tuple, tmp_path_factory: pytest.TempPathFactory) -> Iterator:
-    lab, notebook = tools
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[lab.Lab]:
+    if lab.CHROMIUM is None:
+        if os.environ.get("CI"):
+            pytest.fail("chromium is not installed; make test installs Debian's package as root")
+        pytest.skip("chromium was not found; install it to run the browser tests")
     root = tmp_path_factory.mktemp("notebooks")
-    source = notebook.without(
-        nbformat.read(ROOT / "notebooks" / "01_the_whole_loop.ipynb", as_version=4), ["embedding"]
-    )
+    source = without(nbformat.read(ROOT / "notebooks" / "01_the_whole_loop.ipynb", as_version=4), ["embedding"])
     for name, changes in {"loop": {}, "long": {"STEPS": 20_000, "RUN": "long"}}.items():
-        nbformat.write(notebook.with_parameters(source, SMALL | changes), root / f"{name}.ipynb")
+        nbformat.write(with_parameters(source, SMALL | changes), root / f"{name}.ipynb")
     running = lab.Lab(root, tmp_path_factory.mktemp("lab"), {"AQUIN_HOME": str(tmp_path_factory.mktemp("home"))})
     yield running
     running.close()
@@ -56,8 +44,7 @@ def code_cells(name: str, root: Path) -> list[int]:
     return [i for i, c in enumerate(cells) if c.cell_type == "code"]
 
 
-def test_monitor_moves_survives_a_reload_and_cancels(tools: tuple, server) -> None:
-    lab, _ = tools
+def test_monitor_moves_survives_a_reload_and_cancels(server: lab.Lab) -> None:
     with lab.chromium() as page:
         notebook = lab.Notebook(page, server, "long.ipynb")
         notebook.open()
@@ -85,7 +72,7 @@ def test_monitor_moves_survives_a_reload_and_cancels(tools: tuple, server) -> No
         assert page.foreign == []
 
 
-def moving(notebook, index: int) -> None:
+def moving(notebook: lab.Notebook, index: int) -> None:
     """The curve is a picture: within half a minute it looks different, and the text beside it has moved on."""
     monitor = notebook.output(index).locator(".monitor")
     monitor.wait_for(timeout=60_000)
@@ -102,8 +89,7 @@ def moving(notebook, index: int) -> None:
     raise AssertionError("the monitor stood still for 30 seconds")
 
 
-def test_the_story_is_told_without_a_kernel(tools: tuple, server) -> None:
-    lab, _ = tools
+def test_the_story_is_told_without_a_kernel(server: lab.Lab) -> None:
     with lab.chromium() as page:
         notebook = lab.Notebook(page, server, "loop.ipynb")
         notebook.open()

@@ -1,13 +1,12 @@
 """The notebook of the whole loop runs top to bottom on the bundled model, and tells its story without a kernel."""
 
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 import pytest
-from nbconvert import HTMLExporter
+from run_notebook import execute, page, with_parameters, without
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOK = ROOT / "notebooks" / "01_the_whole_loop.ipynb"
@@ -20,13 +19,9 @@ SMALL = {
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[nbformat.NotebookNode]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT / "tools"))
         patch.setenv("AQUIN_HOME", str(tmp_path_factory.mktemp("home")))
-        from notebook import execute, with_parameters, without
-
         notebook = without(nbformat.read(NOTEBOOK, as_version=4), ["embedding"])
         yield execute(with_parameters(notebook, SMALL), tmp_path_factory.mktemp("run"))
-        sys.modules.pop("notebook")
 
 
 def outputs(notebook: nbformat.NotebookNode, start: str) -> list[str]:
@@ -55,8 +50,10 @@ def test_no_widget_is_left_that_would_need_a_kernel(executed: nbformat.NotebookN
 
 
 def test_the_page_stands_alone(executed: nbformat.NotebookNode) -> None:
-    page, _ = HTMLExporter().from_notebook_node(executed)
-    assert page.count('data-aquin="') >= 5
+    html = page(executed)
+    assert html.count('data-aquin="') >= 5
+    assert "plotly-graph-div" in html
+    assert 'src="http' not in html
     assert len(nbformat.writes(executed)) < 2_000_000
 
 

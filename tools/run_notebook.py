@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
+
+PLOTLY = "application/vnd.plotly.v1+json"
 
 
 def with_parameters(notebook: nbformat.NotebookNode, values: Mapping[str, Any]) -> nbformat.NotebookNode:
@@ -56,3 +59,21 @@ def execute(
             if on_cell is not None:
                 on_cell(number, len(code), notebook.cells[index].source.splitlines()[0], time.monotonic() - began)
     return notebook
+
+
+def page(notebook: nbformat.NotebookNode) -> str:
+    """An executed notebook as one HTML page that needs no network: figures get plotly's own script, once."""
+    import plotly.graph_objects as go
+    from nbconvert import HTMLExporter
+
+    out = copy.deepcopy(notebook)
+    script: bool = True
+    for output in (o for cell in out.cells for o in cell.get("outputs", [])):
+        figure = output.get("data", {}).pop(PLOTLY, None)
+        if figure is not None:
+            chart = go.Figure(data=figure["data"], layout=figure["layout"])
+            output.data["text/html"] = chart.to_html(full_html=False, include_plotlyjs=script)
+            script = False
+    html, _ = HTMLExporter().from_notebook_node(out)
+    # The template asks a content network for RequireJS and MathJax; nothing of ours needs either.
+    return re.sub(r'<script[^>]*\bsrc="https?://[^"]*"[^>]*>\s*</script>', "", html)
