@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
 STATIC := aquin_nb/widgets/static/monitor.js
 FRONT := $(shell find widgets/src -name '*.ts' -o -name '*.css') widgets/package.json widgets/build.mjs
 

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from run_notebook import execute, page, with_parameters, without
@@ -61,13 +62,19 @@ class Pulse:
 
     def __init__(self) -> None:
         self._began = time.monotonic()
+        self.stage = ""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         while not self._stop.wait(15):
-            say(f"   … {time.monotonic() - self._began:.0f} s so far")
+            say(f"   … {time.monotonic() - self._began:.0f} s so far {self.stage}".rstrip())
+
+    def progress(self, progress: dict[str, Any]) -> None:
+        """Take a training's progress for the next line."""
+        done, total = progress["done"], progress["total"]
+        self.stage = f"({progress['stage']} {done:,} of {total:,} {progress['unit']})" if done < total else ""
 
     def stop(self) -> None:
         self._stop.set()
@@ -97,7 +104,7 @@ def main() -> int:
     pulse = Pulse()
     try:
         os.environ.setdefault("PYTHONUNBUFFERED", "1")
-        done = execute(with_parameters(notebook, values), args.output, on_cell=cell_done)
+        done = execute(with_parameters(notebook, values), args.output, on_cell=cell_done, on_progress=pulse.progress)
     finally:
         pulse.stop()
 

@@ -33,24 +33,39 @@ def without(notebook: nbformat.NotebookNode, tags: Collection[str]) -> nbformat.
     return out
 
 
+class _Watched(NotebookClient):
+    """A client that also hears what monitors tell their views: the card's progress, while a cell waits for its job."""
+
+    on_progress: Callable[[dict[str, Any]], None] | None = None
+
+    def handle_comm_msg(self, outs: list[Any], msg: dict[str, Any], cell_index: int) -> None:
+        super().handle_comm_msg(outs, msg, cell_index)
+        card = (msg["content"].get("data", {}).get("content") or {}).get("card") or {}
+        if self.on_progress is not None and "progress" in card:
+            self.on_progress(card["progress"])
+
+
 def execute(
     notebook: nbformat.NotebookNode,
     folder: Path,
     *,
     timeout: int = 1200,
     on_cell: Callable[[int, int, str, float], None] | None = None,
+    on_progress: Callable[[dict[str, Any]], None] | None = None,
 ) -> nbformat.NotebookNode:
-    """Run all cells in `folder`; `on_cell(number, total, first line, seconds)` is called after each one.
+    """Run all cells in `folder`; `on_cell(number, total, first line, seconds)` is called after each one,
+    `on_progress(progress)` with a running training's progress as its card has it.
 
     Widget state is not stored: finished results are HTML and need none, and nbconvert would show it instead of them.
     """
-    client = NotebookClient(
+    client = _Watched(
         notebook,
         timeout=timeout,
         kernel_name="python3",
         store_widget_state=False,
         resources={"metadata": {"path": str(folder)}},
     )
+    client.on_progress = on_progress
     code = [i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
     with client.setup_kernel():
         for number, index in enumerate(code, start=1):

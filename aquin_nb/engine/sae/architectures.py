@@ -13,7 +13,11 @@ import torch
 from torch import Tensor
 
 from .config import TrainOptions
-from .kernels import Transposed, decode_sparse, top_k, value_gradients
+from .kernels import Transposed, decode_sparse, row_dots, top_k
+
+
+SLACK = 8
+"""Candidates beyond k that a bfloat16 selection scores again."""
 
 
 @dataclass
@@ -54,17 +58,18 @@ class TopK:
 
     def __init__(self, options: TrainOptions) -> None:
         self.k, self.aux_k, self.aux_alpha = options.k, options.aux_k, options.aux_alpha
+        self._low = torch.bfloat16 if options.matmul_dtype == "bfloat16" else None
         self._buffer = torch.empty(0)
 
     def step(self, p: Parameters, x: Tensor, dead: Tensor) -> StepResult:
         n, d_sae = x.shape[0], p.enc.shape[0]
         centred = x - p.b_dec
         pre = self._pre_activations(p, centred)
-        raw, indices = top_k(pre, self.k)
+        raw, indices = self._select(p, centred, pre, self.k)
         values = raw.relu()
         reconstruction = decode_sparse(values, indices, p.dec) + p.b_dec
         grad_out = (reconstruction - x) * (2 / n)
-        grad_values = value_gradients(grad_out, values, indices, p.dec) * (raw > 0)
+        grad_values = row_dots(grad_out, p.dec, indices) * (raw > 0)
 
         pattern = Transposed(indices, d_sae)
         p.dec.grad = pattern.matmul(values, grad_out)
@@ -80,10 +85,23 @@ class TopK:
 
     def _pre_activations(self, p: Parameters, centred: Tensor) -> Tensor:
         """[n, d_sae] in a buffer that is kept: a fresh one of this size costs page faults on every step."""
-        shape = (centred.shape[0], p.enc.shape[0])
+        shape, dtype = (centred.shape[0], p.enc.shape[0]), self._low or centred.dtype
         if self._buffer.shape != shape or self._buffer.device != centred.device:
-            self._buffer = torch.empty(shape, device=centred.device, dtype=centred.dtype)
-        return torch.addmm(p.b_enc, centred, p.enc.T, out=self._buffer)
+            self._buffer = torch.empty(shape, device=centred.device, dtype=dtype)
+        return torch.addmm(p.b_enc.to(dtype), centred.to(dtype), p.enc.to(dtype).T, out=self._buffer)
+
+    def _select(self, p: Parameters, centred: Tensor, pre: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """The k largest pre-activations of each row, exact to the parameters' dtype: (values [n, k], indices [n, k]).
+
+        With a bfloat16 product, `SLACK` more candidates are taken and all are scored again in full precision, so that
+        rounding only matters where it moves an entry by more than `SLACK` ranks.
+        """
+        if self._low is None:
+            return top_k(pre, k)
+        _, candidates = top_k(pre, min(k + SLACK, pre.shape[1]))
+        exact = row_dots(centred, p.enc, candidates) + p.b_enc[candidates]
+        values, at = exact.topk(k, dim=1, sorted=False)
+        return values, candidates.gather(1, at)
 
     def _aux(self, p: Parameters, centred: Tensor, pre: Tensor, residual: Tensor, dead: Tensor) -> None:
         """AuxK: dead latents model what the living left over, residual held constant (Gao et al. 2024, A.2).
@@ -96,10 +114,11 @@ class TopK:
         if count == 0 or self.aux_alpha == 0:
             return
         n, d_sae = pre.shape
-        raw, local = pre[:, candidates].topk(count, dim=1, sorted=False)
-        indices, values = candidates[local], raw.relu()
+        indices = candidates[pre[:, candidates].topk(count, dim=1, sorted=False).indices]
+        raw = row_dots(centred, p.enc, indices) + p.b_enc[indices]
+        values = raw.relu()
         grad_out = (decode_sparse(values, indices, p.dec) - residual) * (2 * self.aux_alpha / n)
-        grad_values = value_gradients(grad_out, values, indices, p.dec) * (raw > 0)
+        grad_values = row_dots(grad_out, p.dec, indices) * (raw > 0)
         pattern = Transposed(indices, d_sae)
         grad_b_enc = pattern.sum(grad_values)
         _grad(p.dec).add_(pattern.matmul(values, grad_out))

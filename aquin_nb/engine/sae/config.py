@@ -56,6 +56,9 @@ class TrainOptions:
 
     The loss is the squared error summed over `d_in` and averaged over rows, plus `l1` times the sum of activations
     for `relu`, plus `aux_alpha` times the AuxK loss for `topk` (Gao et al. 2024, arXiv 2406.04093, appendix A.2).
+
+    `matmul_dtype` is that of the one product that picks a TopK row's candidates; values, loss, gradients and weights are
+    float32 either way.
     """
 
     architecture: Architecture = "topk"
@@ -71,6 +74,7 @@ class TrainOptions:
     aux_alpha: float = 1 / 32
     dead_after_tokens: int = 100_000
     seed: int = 0
+    matmul_dtype: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:

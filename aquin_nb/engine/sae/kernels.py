@@ -41,13 +41,16 @@ def decode_sparse(values: Tensor, indices: Tensor, W_dec: Tensor) -> Tensor:
     return embedding_bag(indices, W_dec, per_sample_weights=values, mode="sum")
 
 
-def value_gradients(grad_out: Tensor, values: Tensor, indices: Tensor, W_dec: Tensor) -> Tensor:
-    """⟨grad_out[b], W_dec[indices[b, j]]⟩ as [n, k]: the gradient of `decode_sparse` in its values."""
-    leaf = values.detach().requires_grad_(True)
+def row_dots(rows: Tensor, W: Tensor, indices: Tensor) -> Tensor:
+    """⟨rows[b], W[indices[b, j]]⟩: [n, d], [d_sae, d], [n, k] -> [n, k], without gathering k rows of W for each b.
+
+    It is the gradient of `decode_sparse` in its values, which torch computes exactly so.
+    """
+    leaf = torch.zeros(indices.shape, dtype=rows.dtype, device=rows.device, requires_grad=True)
     with torch.enable_grad():
-        out = decode_sparse(leaf, indices, W_dec.detach())
-    (gradient,) = torch.autograd.grad(out, leaf, grad_out)
-    return gradient
+        out = decode_sparse(leaf, indices, W.detach())
+    (dots,) = torch.autograd.grad(out, leaf, rows)
+    return dots
 
 
 class Transposed:

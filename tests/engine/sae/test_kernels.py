@@ -1,5 +1,7 @@
 """The hand-written arithmetic equals autograd's in float64."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -8,7 +10,7 @@ from torch.nn.functional import normalize
 
 from aquin_nb.engine.sae.architectures import Parameters, ReLU, TopK
 from aquin_nb.engine.sae.config import TrainOptions
-from aquin_nb.engine.sae.kernels import Transposed, decode_sparse, top_k, value_gradients
+from aquin_nb.engine.sae.kernels import Transposed, decode_sparse, row_dots, top_k
 
 N, D, F, K = 12, 10, 64, 5
 
@@ -43,7 +45,7 @@ def test_sparse_products_equal_dense_ones() -> None:
     dense = torch.zeros(N, F, dtype=torch.float64).scatter_(1, indices, values)
     torch.testing.assert_close(decode_sparse(values, indices, W), dense @ W)
     grad = batch(2)
-    torch.testing.assert_close(value_gradients(grad, values, indices, W), (grad @ W.T).gather(1, indices))
+    torch.testing.assert_close(row_dots(grad, W, indices), (grad @ W.T).gather(1, indices))
     pattern = Transposed(indices, F)
     torch.testing.assert_close(pattern.matmul(values, grad), dense.T @ grad)
     torch.testing.assert_close(pattern.sum(values), dense.sum(0))
@@ -93,3 +95,17 @@ def test_relu_gradients_equal_autograd() -> None:
     loss = (f @ p.dec + p.b_dec - x).square().sum() / N + 0.3 * f.sum() / N
     for mine, theirs in zip(manual.all(), by_autograd(p, loss), strict=True):
         torch.testing.assert_close(mine.grad, theirs)
+
+
+def test_a_bfloat16_selection_gives_the_float32_gradients() -> None:
+    """Only which latents are looked at is decided in bfloat16; with eight to spare, these rows pick the same ones."""
+    options = TrainOptions(d_sae=F, k=K, aux_k=7, batch_size=N, steps=10)
+    dead = torch.arange(F) < 16
+    exact, low = (Parameters(*(t.float() for t in parameters().all())) for _ in range(2))
+    x = batch().float()
+    one = TopK(options).step(exact, x, dead)
+    two = TopK(replace(options, matmul_dtype="bfloat16")).step(low, x, dead)
+    torch.testing.assert_close(two.reconstruction, one.reconstruction)
+    assert torch.equal(two.fired, one.fired)
+    for mine, theirs in zip(low.all(), exact.all(), strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-4, atol=1e-5)
