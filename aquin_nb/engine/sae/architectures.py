@@ -15,7 +15,6 @@ from torch import Tensor
 from .config import TrainOptions
 from .kernels import Transposed, decode_sparse, row_dots, top_k
 
-
 SLACK = 8
 """Candidates beyond k that a bfloat16 selection scores again."""
 

@@ -57,8 +57,8 @@ class TrainOptions:
     The loss is the squared error summed over `d_in` and averaged over rows, plus `l1` times the sum of activations
     for `relu`, plus `aux_alpha` times the AuxK loss for `topk` (Gao et al. 2024, arXiv 2406.04093, appendix A.2).
 
-    `matmul_dtype` is that of the one product that picks a TopK row's candidates; values, loss, gradients and weights are
-    float32 either way.
+    `matmul_dtype` is that of the one product that picks the candidates of a TopK row; values, loss, gradients and
+    weights are float32 either way.
     """
 
     architecture: Architecture = "topk"
