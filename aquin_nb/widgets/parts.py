@@ -7,10 +7,11 @@ text takes the host's colour, and everything else is a middle tone or a transpar
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import PurePath
 
-from ..cards import Card, SaeTrainCard
+from ..cards import Card, CheckpointRef, SaeTrainCard
 from ..files import human_bytes
-from .text import duration, esc
+from .text import count, duration, esc
 
 LINE = "#3d7fd9"
 MORE, LESS = "#d9822b", "#3d7fd9"  # orange and blue: apart for colour-blind eyes too
@@ -44,11 +45,16 @@ def header(card: Card, subtitle: Sequence[str | None]) -> str:
 
 
 def model_words(card: Card) -> str | None:
-    """ "tiny" or "tiny + checkpoint step 200"."""
+    """ "tiny" or "tiny + bible.pt (step 200)"; a published fine-tune has no step."""
     if card.model is None:
         return None
     checkpoint = card.model.checkpoint
-    return card.model.name + (f" + checkpoint step {checkpoint.step}" if checkpoint else "")
+    return card.model.name + (f" + {_checkpoint(checkpoint)}" if checkpoint else "")
+
+
+def _checkpoint(ref: CheckpointRef) -> str:
+    name = PurePath(ref.path).name
+    return f"{name} (step {count(ref.step)})" if ref.step else name
 
 
 def ended(card: Card) -> str:

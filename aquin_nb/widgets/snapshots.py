@@ -135,7 +135,8 @@ def diff(card: SaeDiffCard, features: pd.DataFrame | None) -> str:
     head = parts.header(card, [parts.model_words(card), f"layer {card.layer}", _dictionary(card.dictionary)])
     fvu = "–" if card.fvu_base is None else f"{number(card.fvu_base)} → {number(card.fvu_checkpoint)}"
     share = f"{count(card.n_changed)} of {count(card.n_features)}"
-    seen = f"{count(card.n_prompts)} prompts, {count(card.n_tokens)} tokens"
+    embedding = card.model is not None and card.model.mode == "embedding"
+    seen = f"{count(card.n_prompts)} prompts" + ("" if embedding else f", {count(card.n_tokens)} tokens")
     body = parts.line(esc(" · ".join(filter(None, [parts.ended(card), seen]))))
     body += parts.facts(
         [
