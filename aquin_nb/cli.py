@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from .errors import AquinError
+from .errors import AquinError, Cancelled
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -15,11 +15,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         args.run(args)
+    except Cancelled as error:
+        print(f"aquin-nb: {error}", file=sys.stderr)
+        return 130
     except AquinError as error:
         print(f"aquin-nb: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("aquin-nb: interrupted; what was written stays readable.", file=sys.stderr)
+        print("aquin-nb: interrupted.", file=sys.stderr)
         return 130
     return 0
 
@@ -52,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     _model(train)
     train.add_argument("--layer", type=int)
     train.add_argument("--corpus", help=".txt, .json, .jsonl or a hub name")
+    train.add_argument("--text-key", default="text", help="the key that holds the text of a row")
     train.add_argument("--activations", help="an activation store or a capture folder")
     train.add_argument("--checkpoint")
     for name in ("tokens", "d-sae", "k", "steps", "batch-size"):
@@ -143,7 +147,7 @@ def _train(args: argparse.Namespace) -> None:
     from .progress import terminal
 
     keys = ["corpus", "activations", "checkpoint", "tokens", "d_sae", "k", "steps", "batch_size", "lr", "l1", "seed"]
-    keys += ["architecture", "quick", "name", "output"]
+    keys += ["text_key", "architecture", "quick", "name", "output"]
     job = _session(args).sae.train(args.layer, **{key: getattr(args, key) for key in keys})
     try:
         print(terminal(job))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class AquinError(Exception):
@@ -39,7 +40,12 @@ class DictionaryError(AquinError):
 
 
 class OutputError(AquinError):
-    """An output place is taken by something else, or cannot be written."""
+    """An output place is taken by something else, or cannot be written.
+
+    `unsaved` is what could not be written after long work (a dictionary), so that it can be saved elsewhere.
+    """
+
+    unsaved: Any = None
 
 
 class NoSpace(OutputError):

@@ -16,6 +16,19 @@ from typing import Any
 from .errors import AquinError, NoSpace, OutputError
 
 
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+_UMASK = _umask()
+"""Read once: asking for it sets it for a moment, for every thread."""
+
+LITTLE = 1 << 20
+"""Bytes; less than this left on a disk explains any failure to write."""
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is flushed to disk and renamed into place.
@@ -35,13 +48,18 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield temporary
         with open(temporary, "rb+") as written:
             os.fsync(written.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+        os.chmod(temporary, 0o666 & ~_UMASK)
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except AquinError:
         raise
     except OSError as error:
         raise _explained(error, path) from error
+    except Exception as error:
+        # torch and safetensors report a full disk as errors of their own kinds; the free space tells.
+        if path.parent.is_dir() and shutil.disk_usage(path.parent).free < LITTLE:
+            raise _no_space(path) from error
+        raise
     finally:
         if name and os.path.exists(name):
             os.unlink(name)
@@ -49,14 +67,14 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 def _explained(error: OSError, path: Path) -> AquinError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return NoSpace(f"No space left while writing {path}. Free some disk or choose another folder with output=.")
+        return _no_space(path)
     return OutputError(f"Cannot write {path}: {error.strerror or error}.")
 
 
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
+def _no_space(path: Path) -> NoSpace:
+    return NoSpace(
+        f"No space left while writing {path}. Free some disk, or choose another place (output=, AQUIN_HOME)."
+    )
 
 
 def _sync_folder(folder: Path) -> None:
@@ -82,26 +100,59 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def claim_folder(folder: Path, marker: str) -> Path:
-    """Make `folder` ready to receive a result, refusing one that already holds something.
+def refuse_taken(folder: Path, marker: str) -> None:
+    """Raise when a result cannot go into `folder`; nothing is created.
 
     `marker` names the file whose presence makes a folder ours (`manifest.json`), only to word the error.
 
     Raises:
-        OutputError: the folder exists and is not empty, or is a file.
+        OutputError: the folder exists and is not empty, is a file, or cannot be named so.
     """
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is a file; output= wants a folder.")
-    if folder.is_dir() and any(folder.iterdir()):
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"{folder} is a file; output= wants a folder.")
+        taken = folder.is_dir() and any(folder.iterdir())
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{str(folder)[:200]} cannot be an output folder: {error}.") from error
+    if taken:
         what = "an earlier result" if (folder / marker).exists() else "other files"
         raise OutputError(
             f"{folder} already holds {what}; nothing was written. Choose another name= or output=, or delete it first."
         )
+
+
+def claim_folder(folder: Path, marker: str) -> Path:
+    """Make `folder`, refusing one that already holds something (see `refuse_taken`)."""
+    refuse_taken(folder, marker)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _explained(error, folder) from error
     return folder
+
+
+def free_folder(folder: Path) -> Path:
+    """`folder`, or `folder-2`, `folder-3`, ... where it is taken already."""
+    place, number = folder, 1
+    while place.exists():
+        number += 1
+        place = folder.with_name(f"{folder.name}-{number}")
+    return place
+
+
+def require_writable(path: Path) -> None:
+    """Raise when a file cannot be written at `path`; makes its folder.
+
+    Raises:
+        OutputError: with the reason.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:50]}.", suffix=".part")
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{str(path)[:200]} cannot be written: {error}.") from error
+    os.close(handle)
+    os.unlink(name)
 
 
 def require_space(folder: Path, needed: int, what: str) -> None:
@@ -117,7 +168,7 @@ def require_space(folder: Path, needed: int, what: str) -> None:
     if needed * 1.05 > free:
         raise NoSpace(
             f"{what} needs about {human_bytes(needed)} and {existing} has {human_bytes(free)} free; nothing was"
-            " written. Ask for fewer tokens or choose another folder with output=."
+            " written. Ask for less, or choose another place (output=, AQUIN_HOME)."
         )
 
 

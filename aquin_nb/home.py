@@ -9,6 +9,9 @@ from pathlib import Path
 
 from .errors import OutputError
 
+MAX_NAME_BYTES = 150
+"""File systems take 255, and we append suffixes."""
+
 
 def home() -> Path:
     """The root of everything we keep; read from the environment on each call, so that a test can move it."""
@@ -40,8 +43,8 @@ def dictionary_path(model: str, layer: int, *, user: str | None = None) -> Path:
 
     The user's own lie in `sae/user/<model>/<name>`, public ones in `sae/<model>`.
     """
-    folder = home() / "sae" / "user" / slugify(model) / slugify(user) if user else home() / "sae" / slugify(model)
-    return folder / f"sae_layer{layer}.pt"
+    mine = None if user is None else home() / "sae" / "user" / slugify(model) / slugify(user)
+    return (mine or home() / "sae" / slugify(model)) / f"sae_layer{layer}.pt"
 
 
 def slugify(name: str) -> str:
@@ -50,9 +53,11 @@ def slugify(name: str) -> str:
     Raises:
         OutputError: nothing usable is left of the name.
     """
-    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", name.replace("/", "--")).strip("-.")
+    slug = re.sub(r"[^\w.-]+", "-", str(name).replace("/", "--")).strip("-.")
     if not slug:
         raise OutputError(f"{name!r} cannot be used as a name: it has no letter or digit.")
+    if len(slug.encode()) > MAX_NAME_BYTES:
+        raise OutputError(f"The name {slug[:40]}… is too long; use at most {MAX_NAME_BYTES} bytes.")
     return slug
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Generic, Literal, TypeVar
 
@@ -12,6 +16,7 @@ from .control import Control, Tick
 from .errors import Cancelled, SessionError
 
 T = TypeVar("T")
+log = logging.getLogger("aquin_nb.jobs")
 Status = Literal["queued", "running", "completed", "failed", "cancelled"]
 FINISHED = ("completed", "failed", "cancelled")
 
@@ -24,6 +29,7 @@ class Job(Generic[T]):
         progress: 0 to 1 over the whole job.
         stage: what it is doing now, with its own count: `collect 12,288 of 100,000 tokens`.
         error: the exception of a failed or cancelled job.
+        output: the file it is to write, if it is one.
 
     >>> queue = JobQueue("example")
     >>> job = queue.submit("add", lambda control: 1 + 1)
@@ -31,12 +37,19 @@ class Job(Generic[T]):
     (2, 'completed')
     """
 
-    def __init__(self, name: str, work: Callable[[Control], T], stages: dict[str, float] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[Control], T],
+        stages: dict[str, float] | None = None,
+        output: Path | None = None,
+    ) -> None:
         """`stages` gives each stage's share of the whole, in order; a job of one stage needs none."""
         self.name = name
         self.status: Status = "queued"
         self.progress = 0.0
         self.error: BaseException | None = None
+        self.output = output
         self._work = work
         self._stages = stages or {}
         self._control = Control(on_tick=self._on_tick)
@@ -92,7 +105,7 @@ class Job(Generic[T]):
             if queued:
                 self.status, self.error = "cancelled", Cancelled(f"{self.name} was cancelled before it began.")
         if queued:
-            self._end()
+            self._end("cancelled")
 
     def on_change(self, listener: Callable[[Job[T]], None]) -> None:
         """Call `listener(job)` when the job starts, after each report of progress and when it ends, from any thread."""
@@ -128,7 +141,10 @@ class Job(Generic[T]):
 
     def _notify(self) -> None:
         for listener in self._listeners:
-            listener(self)
+            try:
+                listener(self)
+            except Exception:  # a view that fails must not end the work it shows, nor hide it from other views
+                log.exception("a listener of %s failed", self.name)
 
     def _run(self) -> None:
         with self._lock:
@@ -136,23 +152,30 @@ class Job(Generic[T]):
                 return
             self.status = "running"
         self._notify()
+        status: Status = "completed"
         try:
             self._result = self._work(self._control)
-            self.progress, self.status = 1.0, "completed"
+            self.progress = 1.0
         except Cancelled as error:
-            self.error, self.status = error, "cancelled"
+            self.error, status = error, "cancelled"
         except BaseException as error:
             # Kept and raised again by wait() and .result: a worker thread has nobody above it to catch it.
-            self.error, self.status = error, "failed"
-        self._end()
+            self.error, status = error, "failed"
+        self._end(status)
 
-    def _end(self) -> None:
+    def _end(self, status: Status) -> None:
+        self.status = status
         self._finished.set()
+        self._work = _done  # it holds the model and the data; the job may be kept for its result
         self._notify()
 
 
+def _done(control: Control) -> Any:
+    raise SessionError("This job has run.")
+
+
 class JobQueue:
-    """Runs jobs one after another in one daemon thread, which starts with the first job."""
+    """Runs jobs one after another in one daemon thread, which lives while there is work."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -160,6 +183,9 @@ class JobQueue:
         self._queue: SimpleQueue[Job[Any]] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
+        # A daemon thread inside torch while Python shuts down aborts the process: stop the work first, which also
+        # saves what it has.
+        atexit.register(_cancel_all, weakref.ref(self))
 
     def submit(self, name: str, work: Callable[[Control], T], stages: dict[str, float] | None = None) -> Job[T]:
         """Queue `work(control)` and return its job at once."""
@@ -171,19 +197,33 @@ class JobQueue:
         with self._lock:
             self.jobs.append(job)
             self._queue.put(job)
-            if self._thread is None or not self._thread.is_alive():
+            if self._thread is None:
                 self._thread = threading.Thread(target=self._loop, name=f"aquin-nb {self.name}", daemon=True)
                 self._thread.start()
 
     def _loop(self) -> None:
         while True:
-            self._queue.get()._run()
+            with self._lock:
+                if self._queue.empty():
+                    self._thread = None  # an idle thread would keep the session and its model alive
+                    return
+                job = self._queue.get()
+            job._run()
+
+    def unfinished(self) -> list[Job[Any]]:
+        """Jobs that are queued or running."""
+        return [job for job in self.jobs if job.status not in FINISHED]
 
     def cancel_all(self, timeout: float = 5.0) -> None:
         """Cancel every unfinished job and wait up to `timeout` seconds for them to stop."""
-        unfinished = [job for job in self.jobs if job.status not in FINISHED]
+        unfinished = self.unfinished()
         for job in unfinished:
             job.cancel()
         deadline = time.monotonic() + timeout
         for job in unfinished:
             job._finished.wait(max(0.0, deadline - time.monotonic()))
+
+
+def _cancel_all(queue: weakref.ref[JobQueue]) -> None:
+    if (alive := queue()) is not None:
+        alive.cancel_all(timeout=20.0)

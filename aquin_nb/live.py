@@ -68,6 +68,7 @@ class LiveTraining:
 
         with self._lock:
             if self.job.status in FINISHED:
+                self._close_card()
                 display(self._settled(), raw=True)
                 return
             if not _in_kernel():
@@ -121,8 +122,7 @@ class LiveTraining:
         Twice, because an update sent between two cells is attributed to neither by headless runners (nbclient), and is
         lost there; the second one is sent from within the cell that waits.
         """
-        if self.job.status != "completed" and self.card.status not in FINISHED:
-            self.card.finish(self.job.status, self.job.error)
+        self._close_card()
         if self._monitor is not None:
             self._monitor.update(self.card)
             view = self._settled()
@@ -130,6 +130,11 @@ class LiveTraining:
                 handle.update(view, raw=True)
             # A page that was reloaded meanwhile has forgotten the display ids, and replaces its views itself.
             self._monitor.keep(view)
+
+    def _close_card(self) -> None:
+        """A job that failed or was cancelled before it could close its card leaves that to us."""
+        if self.card.status not in FINISHED:
+            self.card.finish(self.job.status, self.job.error)
 
     def _settled(self) -> dict[str, str]:
         from .widgets.html import result_html

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
+from types import FrameType
 from typing import Any, TypeVar
 
 from .control import Control, Tick
@@ -22,10 +25,31 @@ INTERVAL_SECONDS = 0.25
 def visible(title: str) -> Iterator[Control]:
     """A control whose progress is shown in the cell, or on standard error in a terminal, and removed at the end."""
     line = _Line(title)
+    control = Control(on_tick=line.tick)
     try:
-        yield Control(on_tick=line.tick)
+        with _interrupt_cancels(control):
+            yield control
     finally:
         line.clear()
+
+
+@contextmanager
+def _interrupt_cancels(control: Control) -> Iterator[None]:
+    """The first interrupt asks the work to stop at its next step, so that it keeps what it has; a second ends it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        if control.cancelled:
+            raise KeyboardInterrupt
+        control.cancel()
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class _Line:

@@ -211,7 +211,8 @@ class SaeTrain(Result):
         return training_figure(self.card, self.history)
 
     def summary(self) -> str:
-        return f"SaeTrain {self.card.name}: {self.verdict} — {' '.join(self.reasons)} ({self.path})"
+        state = "" if self.card.status == "completed" else f"{self.card.status}, "
+        return f"SaeTrain {self.card.name}: {state}{self.verdict} — {' '.join(self.reasons)} ({self.path})"
 
 
 class SaeDiff(Result):
@@ -310,10 +311,11 @@ class Inspection:
     Attributes:
         text: the text.
         frame: `position, token, rank, feature, activation`, active features only, strongest first.
+        tokens: `position, token` of every token looked at.
     """
 
-    def __init__(self, text: str, frame: pd.DataFrame, title: str) -> None:
-        self.text, self.frame, self.title = text, frame, title
+    def __init__(self, text: str, frame: pd.DataFrame, tokens: pd.DataFrame, title: str) -> None:
+        self.text, self.frame, self.tokens, self.title = text, frame, tokens, title
 
     def __repr__(self) -> str:
         return f"{self.title}\n{self.frame.to_string(index=False, max_rows=20)}"
@@ -323,13 +325,12 @@ class Inspection:
 
         strongest = self.frame.groupby("feature")["activation"].max().sort_values(ascending=False)
         shown = strongest.index[:COLUMNS_SHOWN]
-        table = self.frame.pivot_table(index="position", columns="feature", values="activation", fill_value=0.0)
-        first = self.frame.drop_duplicates("position").sort_values("position")
+        table = self.frame.pivot_table(index="position", columns="feature", values="activation")
         return tokens_html(
-            first["token"].tolist(),
+            self.tokens["token"].tolist(),
             shown.tolist(),
-            table[shown].to_numpy(),
-            positions=first["position"].tolist(),
+            table.reindex(self.tokens["position"])[shown].fillna(0.0).to_numpy(),
+            positions=self.tokens["position"].tolist(),
             title=self.title,
         )
 
@@ -349,6 +350,11 @@ def model_ref(info: ModelInfo) -> ModelRef:
             "fingerprint": checkpoint.fingerprint,
         }
     return ModelRef(**fields)
+
+
+def manifest_model(record: dict[str, Any]) -> ModelRef:
+    """The card's account of the model that a manifest names."""
+    return ModelRef.model_validate({key: value for key, value in record.items() if key in ModelRef.model_fields})
 
 
 def dictionary_ref(sae: SparseAutoencoder) -> DictionaryRef:
@@ -387,9 +393,7 @@ def capture_card(data: CaptureData) -> ActivationCaptureCard:
     sae = (m["sae"] or {}).get("dictionary")
     return ActivationCaptureCard(
         name=data.name,
-        model=ModelRef.model_validate(
-            {key: value for key, value in m["model"].items() if key in ModelRef.model_fields}
-        ),
+        model=manifest_model(m["model"]),
         topic=data.topic,
         n_probes=m["n_probes"],
         layers=list(data.layers),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import threading
 import warnings
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -17,11 +18,11 @@ from .engine.activations.probes import builtin_probes, read_probes
 from .engine.analysis.inspect import inspect
 from .engine.models import Model, load_model
 from .engine.sae import SparseAutoencoder, load_dictionary
-from .errors import DictionaryError, ModelError, SessionError
-from .files import claim_folder
+from .errors import DictionaryError, ModelError, SessionError, did_you_mean
+from .files import refuse_taken
 from .jobs import JobQueue
 from .progress import visible
-from .results import Capture, Inspection, capture_card, dictionary_ref, model_ref, write_card
+from .results import Capture, Inspection, SaeTrain, capture_card, dictionary_ref, model_ref, write_card
 from .verbs.align import sae_align
 from .verbs.sae import SaeVerbs
 
@@ -66,7 +67,10 @@ class Session:
         self.layer: int | None = None
         self.jobs = JobQueue(self.name)
         self.sae = SaeVerbs(self)
-        self._tuned: tuple[str, Model] | None = None
+        self._card = SessionCard(name=self.name, model=model_ref(self.model.info), versions=_versions())
+        self._card.start()
+        self._tuned: tuple[Any, Model] | None = None
+        self._tuning = threading.Lock()
 
     def __repr__(self) -> str:
         i = self.model.info
@@ -79,14 +83,13 @@ class Session:
     @property
     def card(self) -> SessionCard:
         """What the session is: model, dictionary and the versions behind it."""
-        card = SessionCard(
-            name=self.name,
-            status="running",
-            model=model_ref(self.model.info),
-            dictionary=dictionary_ref(self.dictionary) if self.dictionary is not None else None,
-            versions=_versions(),
-        )
-        return card
+        self._card.dictionary = dictionary_ref(self.dictionary) if self.dictionary is not None else None
+        return self._card
+
+    def _repr_html_(self) -> str:
+        from .widgets.html import card_html
+
+        return card_html(self.card)
 
     def load_model(self, model: str) -> None:
         """Refused unless `model` is the one already loaded: results of one session all speak of the same weights.
@@ -109,17 +112,18 @@ class Session:
         """
         if checkpoint is None:
             return self.model
-        key = str(Path(checkpoint).expanduser())
-        if self._tuned is None or self._tuned[0] != key:
-            self._tuned = None  # free the previous one before the next is loaded
-            self._tuned = key, load_model(self._asked, checkpoint=str(checkpoint), **self._options)
-        return self._tuned[1]
+        key = _stamp(checkpoint)
+        with self._tuning:
+            if self._tuned is None or self._tuned[0] != key:
+                self._tuned = None  # free the previous one before the next is loaded
+                self._tuned = key, load_model(self._asked, checkpoint=str(checkpoint), **self._options)
+            return self._tuned[1]
 
     def load_sae(
         self,
-        *,
         user: str | None = None,
-        path: str | Path | None = None,
+        *,
+        path: str | Path | SaeTrain | None = None,
         public: int | None = None,
         layer: int | None = None,
     ) -> SparseAutoencoder:
@@ -127,7 +131,7 @@ class Session:
 
         Args:
             user: a name you gave `sae.train`; `layer` picks one when it holds several.
-            path: a dictionary file.
+            path: a dictionary file, or what `sae.train` gave.
             public: the layer of a public dictionary of this model under `$AQUIN_HOME/sae/<model>`.
 
         Raises:
@@ -142,13 +146,11 @@ class Session:
             file = home.dictionary_path(self.model.info.name, public)
         else:
             assert path is not None
-            file = Path(path)
-        sae = load_dictionary(file)
-        self.bind(sae, layer)
-        return sae
+            file = path.path if isinstance(path, SaeTrain) else Path(path)
+        return self.bind(load_dictionary(file), layer)
 
-    def bind(self, sae: SparseAutoencoder, layer: int | None = None) -> None:
-        """Bind a dictionary that is already in memory to `layer` (default: the one it was trained on).
+    def bind(self, sae: SparseAutoencoder, layer: int | None = None) -> SparseAutoencoder:
+        """Bind a dictionary that is already in memory to `layer` (default: its own), and return it on our device.
 
         Raises:
             DictionaryError: its d_in is not the model's width, or no layer is known.
@@ -158,14 +160,20 @@ class Session:
         if at is None:
             raise DictionaryError("The dictionary does not say which layer it reads; pass layer=.")
         self.layer = self.model.check_layer(at)
+        name = sae.cfg.name or "The dictionary"
+        if not sae.cfg.complete:
+            warnings.warn(f"{name} comes from a training that was stopped at step {sae.cfg.step:,}.", stacklevel=3)
+        if sae.cfg.layer is not None and sae.cfg.layer != at:
+            warnings.warn(f"{name} was trained on layer {sae.cfg.layer} and is bound to layer {at}.", stacklevel=3)
         trained_on = sae.cfg.model_fingerprint
         if trained_on and trained_on != self.model.info.fingerprint:
             warnings.warn(
-                f"{sae.cfg.name or 'The dictionary'} was trained on other weights than {self.model.info.name} has here"
-                " (a checkpoint, another version, or another dtype); it may describe them less well.",
+                f"{name} was trained on other weights than {self.model.info.name} has here (a checkpoint or another"
+                " version); it may describe them less well.",
                 stacklevel=3,
             )
         self.dictionary = sae.to(self.model.device)
+        return self.dictionary
 
     def _user_dictionary(self, user: str, layer: int | None) -> Path:
         model = self.model.info.name
@@ -178,13 +186,9 @@ class Session:
         if found:
             layers = ", ".join(sorted(f.stem.removeprefix("sae_layer") for f in found))
             raise DictionaryError(f"{user} holds dictionaries of layers {layers}; pass layer= to pick one.")
-        names = sorted(p.name for p in folder.parent.glob("*")) if folder.parent.is_dir() else []
-        known = (
-            f" There are: {', '.join(names[:12])}."
-            if names
-            else " None has been trained yet: session.sae.train(layer)."
-        )
-        raise DictionaryError(f"There is no dictionary {user!r} of {model}.{known}")
+        names = sorted({p.parent.name for p in folder.parent.glob("*/sae_layer*.pt")})
+        known = did_you_mean(user, names) if names else "None has been trained yet: session.sae.train(layer)."
+        raise DictionaryError(f"There is no dictionary {user!r} of {model}. {known}")
 
     def bound(self) -> tuple[SparseAutoencoder, int]:
         """The bound dictionary and its layer.
@@ -229,7 +233,8 @@ class Session:
         """
         probes = read_probes(prompts) if prompts is not None else builtin_probes(topic, count)
         embedding = self.model.mode == "embedding"
-        position = position or ("mean" if embedding else "last")
+        if position is None:
+            position = "mean" if embedding else "last"
         chosen = self._layers(layers)
         sae, at = (None, None)
         if encode_sae:
@@ -239,7 +244,7 @@ class Session:
             raise SessionError("sae_layer= does nothing without encode_sae=True.")
         run = name or home.run_name("capture")
         folder = Path(output).expanduser() if output is not None else home.captures_dir() / home.slugify(run)
-        claim_folder(folder, "manifest.json")
+        refuse_taken(folder, "manifest.json")
         model = self.tuned(checkpoint)
         started = datetime.now(UTC)
         with visible(f"Capturing {len(probes)} probes") as control:
@@ -265,9 +270,9 @@ class Session:
     def _layers(self, layers: str | int | Sequence[int]) -> list[int]:
         if layers == "all":
             return list(range(self.model.n_layers))
-        if isinstance(layers, str):
+        if isinstance(layers, str) or not isinstance(layers, (int, Sequence)):
             raise ModelError(f'layers must be "all", a number or a list of numbers, not {layers!r}.')
-        wanted = [layers] if isinstance(layers, int) else list(layers)
+        wanted = [layers] if isinstance(layers, int) else layers
         if not wanted:
             raise ModelError("layers is empty; name at least one layer.")
         return sorted({self.model.check_layer(layer) for layer in wanted})
@@ -280,13 +285,25 @@ class Session:
             ProbeError: nothing in the text to look at.
         """
         sae, layer = self.bound()
-        frame = inspect(self.model, sae, layer, text, top)
-        return Inspection(text, frame, f"{sae.cfg.name or 'dictionary'} at layer {layer} of {self.model.info.name}")
+        frame, tokens = inspect(self.model, sae, layer, text, top)
+        return Inspection(
+            text, frame, tokens, f"{sae.cfg.name or 'dictionary'} at layer {layer} of {self.model.info.name}"
+        )
 
     def close(self) -> None:
         """Cancel what is running and forget the fine-tuned model; the files stay."""
         self.jobs.cancel_all()
         self._tuned = None
+        if self._card.status == "running":
+            self._card.finish("completed")
+
+
+def _stamp(checkpoint: str | Path) -> Any:
+    """What tells one state of a checkpoint from the next: a fine-tuning loop writes the same file again and again."""
+    path = Path(checkpoint).expanduser()
+    files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path] if path.is_file() else []
+    seen = [(f.name, (s := f.stat()).st_mtime_ns, s.st_size, s.st_ino) for f in files]
+    return str(path.absolute() if files else checkpoint), seen
 
 
 def _versions() -> dict[str, str]:

@@ -4,9 +4,15 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Before anything imports transformers: no test waits for a hub that is not there.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+# The first call of a torch operator loads its kernels, and CI shares two cores: a deadline would test the machine.
+settings.register_profile("aquin", deadline=None)
+settings.load_profile("aquin")
 
 
 @pytest.fixture(autouse=True)

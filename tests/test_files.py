@@ -47,3 +47,22 @@ def test_claim_folder_refuses_what_is_taken(tmp_path: Path) -> None:
 def test_require_space_gives_both_figures(tmp_path: Path) -> None:
     with pytest.raises(NoSpace, match=r"needs about .* TB and .* free"):
         files.require_space(tmp_path / "not" / "yet", 10**18, "The store")
+
+
+def test_a_full_disk_reported_by_torch_is_told_the_same_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = type("usage", (), {"free": 0})
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda path: usage)
+
+    def write() -> None:
+        with files.whole_file(tmp_path / "x.pt"):
+            raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 1408 vs 1302")
+
+    with pytest.raises(NoSpace, match=r"No space left while writing .*x\.pt"):
+        write()
+
+
+def test_free_folder_counts_up(tmp_path: Path) -> None:
+    assert files.free_folder(tmp_path / "a") == tmp_path / "a"
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a-2").mkdir()
+    assert files.free_folder(tmp_path / "a") == tmp_path / "a-3"

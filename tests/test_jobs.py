@@ -80,3 +80,19 @@ def test_an_error_is_kept_and_raised_where_it_is_asked_for() -> None:
     with pytest.raises(ModelError):
         _ = job.result
     assert "no such layer" in repr(job)
+
+
+def test_a_listener_that_fails_neither_stops_nor_hides_the_work() -> None:
+    seen: list[str] = []
+
+    def broken(job: Job[int]) -> None:
+        raise RuntimeError("a view fell over")
+
+    job: Job[int] = Job("x", lambda control: control.tick("s", 1, 2) or 7)
+    job.on_change(broken)
+    job.on_change(lambda j: seen.append(j.status))
+    queue = JobQueue("t")
+    queue.add(job)
+    assert job.wait(10) == 7
+    assert seen[-1] == "completed"
+    assert queue.submit("after", lambda control: 1).wait(10) == 1

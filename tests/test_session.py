@@ -1,6 +1,9 @@
 """A session on the bundled model: every verb for real, and every refusal in words."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -162,7 +165,7 @@ def test_cancel_while_collecting_keeps_a_readable_store(session: aquin_nb.Sessio
     job.on_change(lambda j: j.cancel() if j.tick and j.tick.stage == "collect" and j.tick.done > 4000 else None)
     with pytest.raises(errors.Cancelled, match="The activations so far are in"):
         job.wait(300)
-    store = Store(home / "activations" / "early")
+    store = Store(home / "activations" / "tiny" / "early" / "layer3")
     assert not store.complete
     assert store.rows > 4000
     assert store.verify() == store.rows
@@ -237,3 +240,89 @@ def test_nothing_is_bound() -> None:
     assert fresh.card.kind == "session"
     assert fresh.card.model is not None
     assert fresh.card.model.backend == "huggingface"
+
+
+def test_a_checkpoint_that_was_written_again_is_read_again(
+    session: aquin_nb.Session, trained: aquin_nb.SaeTrain, tmp_path: Path
+) -> None:
+    session.load_sae(path=trained.path)
+    path = finetune("tiny", TEXTS, tmp_path / "a.pt", steps=2, layers=[3]).path
+    first = session.sae.diff(path, TEXTS[:1])
+    path.unlink()
+    finetune("tiny", TEXTS, path, steps=5, layers=[3], learning_rate=1e-3)
+    second = session.sae.diff(path, TEXTS[:1])
+    assert first.card.model is not None
+    assert second.card.model is not None
+    assert (first.card.model.checkpoint.step, second.card.model.checkpoint.step) == (2, 5)
+    assert second.max_abs_delta > first.max_abs_delta
+
+
+def test_a_single_vector_has_no_variance_and_the_diff_says_so(
+    session: aquin_nb.Session, trained: aquin_nb.SaeTrain, checkpoint: Path
+) -> None:
+    diff = session.sae.diff(checkpoint, ["a"], sae=trained)
+    assert diff.card.n_tokens == 1
+    assert diff.card.fvu_base is None
+    assert any("no variance" in note for note in diff.card.notes)
+
+
+def test_one_name_holds_several_layers_and_survives_a_second_try(session: aquin_nb.Session) -> None:
+    for layer in (1, 2):
+        session.sae.train(layer, name="both", **QUICK).wait(300)
+    assert session.load_sae("both", layer=2).cfg.layer == 2
+    with pytest.raises(errors.DictionaryError, match="layers 1, 2; pass layer="):
+        session.load_sae("both")
+    stopped = session.sae.train(4, name="both", **(QUICK | {"tokens": 60_000}))
+    stopped.on_change(lambda j: j.cancel() if j.tick and j.tick.done > 2000 else None)
+    with pytest.raises(errors.Cancelled):
+        stopped.wait(300)
+    assert session.sae.train(4, name="both", **QUICK).wait(300).card.layer == 4
+
+
+def test_two_jobs_cannot_write_one_dictionary(session: aquin_nb.Session) -> None:
+    first = session.sae.train(3, name="same", **QUICK)
+    with pytest.raises(errors.OutputError, match="has not finished"):
+        session.sae.train(3, name="same", **QUICK)
+    first.wait(300)
+    with pytest.raises(errors.OutputError, match="exists already"):
+        session.sae.train(3, name="same", **QUICK)
+
+
+def test_activations_keep_the_model_they_came_from(session: aquin_nb.Session, checkpoint: Path) -> None:
+    capture = session.capture_activations(["A first text.", "Another text."], checkpoint=checkpoint, layers=[3])
+    result = session.sae.train(3, activations=capture, steps=5, d_sae=64).wait(60)
+    assert result.card.model is not None
+    assert result.card.model.checkpoint is not None
+    assert result.card.model.checkpoint.step == 4
+    assert result.dictionary.cfg.model_fingerprint == capture.manifest["model"]["fingerprint"]
+    with pytest.warns(UserWarning, match="other weights"):
+        session.load_sae(path=result)
+    manifest = json.loads((capture.path / "manifest.json").read_text())
+    manifest["model"]["name"] = "other"
+    (capture.path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(errors.StoreError, match="collected from other"):
+        session.sae.train(3, activations=capture.path)
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(session: aquin_nb.Session, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(errors.OutputError, match="cannot be written"):
+        session.sae.train(3, output=tmp_path / "file" / "x.pt")
+    with pytest.raises(errors.OutputError, match="too long"):
+        session.sae.train(3, name="n" * 300)
+    with pytest.raises(errors.OutOfMemory, match=r"At most d_sae="):
+        session.sae.train(3, d_sae=10**12)
+
+
+def test_a_process_that_ends_stops_its_job_first(tmp_path: Path) -> None:
+    code = (
+        "import time, aquin_nb\n"
+        "s = aquin_nb.Session('tiny')\n"
+        "j = s.sae.train(3, tokens=3000, steps=100000, d_sae=256, name='ends', corpus='packaged')\n"
+        "while j.tick is None or j.tick.stage != 'train': time.sleep(0.05)\n"
+    )
+    env = os.environ | {"AQUIN_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    sae = aquin_nb.load_dictionary(tmp_path / "sae" / "user" / "tiny" / "ends" / "sae_layer3.pt")
+    assert not sae.cfg.complete

@@ -9,7 +9,8 @@ from .. import home
 from ..cards import FeaturePair, SaeAlignCard
 from ..engine.analysis.align import align
 from ..engine.sae import SparseAutoencoder, load_dictionary
-from ..files import claim_folder
+from ..files import claim_folder, refuse_taken
+from ..jobs import Job
 from ..progress import visible
 from ..results import SaeAlign, SaeTrain, dictionary_ref, write_card, write_frame
 
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
 LISTED = 50
 
 
-def as_dictionary(given: SparseAutoencoder | SaeTrain | str | Path) -> SparseAutoencoder:
-    """A dictionary from itself, a training's result, or a path.
+def as_dictionary(given: SparseAutoencoder | SaeTrain | Job[SaeTrain] | str | Path) -> SparseAutoencoder:
+    """A dictionary from itself, a training's result or finished job, or a path.
 
     Raises:
         DictionaryError: the path holds no dictionary.
     """
+    if isinstance(given, Job):
+        given = given.result
     if isinstance(given, SaeTrain):
         return given.dictionary
     if isinstance(given, SparseAutoencoder):
@@ -57,7 +60,7 @@ def sae_align(
     left, right = as_dictionary(a), as_dictionary(b)
     run = name or home.run_name("align")
     folder = Path(output).expanduser() if output is not None else home.results_dir("align") / home.slugify(run)
-    claim_folder(folder, "card.json")
+    refuse_taken(folder, "card.json")
     card = SaeAlignCard(name=run, a=dictionary_ref(left), b=dictionary_ref(right))
     card.start()
     with visible("Aligning") as control:
@@ -73,6 +76,7 @@ def sae_align(
     card.weakest, card.strongest = _pairs(ordered.head(LISTED)), _pairs(ordered[::-1].head(LISTED))
     card.notes = found.notes
     card.finish("completed")
+    claim_folder(folder, "card.json")
     write_frame(frame, folder / "map.csv")
     write_card(card, folder / "card.json")
     return SaeAlign(folder, card, frame)

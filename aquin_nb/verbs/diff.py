@@ -12,7 +12,7 @@ from ..engine.activations.probes import read_probes
 from ..engine.analysis.diff import diff
 from ..engine.sae import SparseAutoencoder
 from ..errors import DictionaryError
-from ..files import claim_folder
+from ..files import claim_folder, refuse_taken
 from ..progress import visible
 from ..results import SaeDiff, SaeTrain, dictionary_ref, model_ref, write_card, write_frame
 from .align import as_dictionary
@@ -47,7 +47,7 @@ def sae_diff(
     probes = read_probes(prompts)
     run = name or home.run_name("diff")
     folder = Path(output).expanduser() if output is not None else home.results_dir("diff") / home.slugify(run)
-    claim_folder(folder, "card.json")
+    refuse_taken(folder, "card.json")
     card = SaeDiffCard(name=run, layer=at, dictionary=dictionary_ref(dictionary))
     card.start()
     with visible("Comparing base and checkpoint") as control:
@@ -66,6 +66,7 @@ def sae_diff(
     card.top = [FeatureDelta.model_validate(row) for row in top.drop(columns="changed").to_dict("records")]
     card.notes = result.notes
     card.finish("completed")
+    claim_folder(folder, "card.json")
     write_frame(frame, folder / "features.csv")
     write_card(card, folder / "card.json")
     return SaeDiff(folder, card, frame)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..engine.sae import Architecture, SparseAutoencoder
 from ..jobs import Job
-from ..results import SaeAlign, SaeDiff, SaeTrain
+from ..results import Capture, SaeAlign, SaeDiff, SaeTrain
 from .align import sae_align
 from .diff import sae_diff
 from .train import sae_train
@@ -28,7 +28,8 @@ class SaeVerbs:
         layer: int | None = None,
         *,
         corpus: Any = None,
-        activations: str | Path | None = None,
+        text_key: str = "text",
+        activations: str | Path | Capture | SaeTrain | None = None,
         checkpoint: str | Path | None = None,
         tokens: int | None = None,
         quick: bool = False,
@@ -48,9 +49,10 @@ class SaeVerbs:
         Args:
             layer: the block whose output is read; default: the catalogue's choice for this model.
             corpus: a `.txt`, `.json` or `.jsonl` path, a `datasets` dataset, a hub name (streamed) or a list of texts.
-                Default: OpenWebText streamed from the hub when that can be reached, else the packaged text; the card
-                says which.
-            activations: an activation store or a capture folder to train on instead; needs no forward pass.
+                "packaged" is the text in this package. Default: OpenWebText streamed from the hub when that can be
+                reached, else the packaged text; the card says which.
+            text_key: the key that holds the text of a row.
+            activations: an activation store or a capture to train on instead (folder or result); no forward pass.
             checkpoint: train on a fine-tuned checkpoint's activations.
             tokens: rows of activations to collect; default 100,000 (2,000,000 on a GPU), 20,000 with `quick`. For
                 an embedding model a row is a text.
@@ -72,6 +74,7 @@ class SaeVerbs:
             self._session,
             layer,
             corpus=corpus,
+            text_key=text_key,
             activations=activations,
             checkpoint=checkpoint,
             tokens=tokens,

@@ -120,15 +120,19 @@ class Notebook:
         )
         return self.page.locator(f'.jp-Cell[data-windowed-list-index="{index}"] .jp-OutputArea').first
 
-    def see(self, index: int, text: str, timeout: float = 60) -> None:
-        """Wait until a cell's output shows `text`, bringing it back into view when Lab scrolls away."""
+    def see(self, index: int, text: str, *, within: str = "", timeout: float = 60) -> None:
+        """Wait until a cell's output (an element `within` it) shows `text`; Lab may scroll away, so look again."""
         deadline = time.monotonic() + timeout
         # What a finished result hides when it comes to life holds the same words: any visible one will do.
-        while self.output(index).get_by_text(text).filter(visible=True).count() == 0:
+        while self._place(index, within).get_by_text(text).filter(visible=True).count() == 0:
             if time.monotonic() > deadline:
                 shown = self.output(index).inner_text()
                 raise AssertionError(f"cell {index} does not show {text!r} but:\n{shown[:2000]}")
             self.page.wait_for_timeout(300)
+
+    def _place(self, index: int, within: str) -> Any:
+        output = self.output(index)
+        return output.locator(within) if within else output
 
     def shut_kernel_down(self) -> None:
         self.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown().then(() => true)")

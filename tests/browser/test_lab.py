@@ -62,7 +62,7 @@ def test_monitor_moves_survives_a_reload_and_cancels(server: lab.Lab) -> None:
         notebook.start(cell("long", "trained = job.wait()", server.root))
         page.wait_for_timeout(1000)
         notebook.output(train).get_by_role("button", name="Cancel").click()
-        notebook.see(train, "Cancelled at step")
+        notebook.see(train, "Cancelled at step", within="[data-aquin=train]")
 
         # The page was reloaded while the job ran; even so what stays must not need the kernel.
         notebook.save()

@@ -59,8 +59,8 @@ def align(
         DictionaryError: the dictionaries write to spaces of different width, or one has no usable latent.
         OutOfMemory: more features than the dense solver can hold; says what to pass.
     """
-    if max_features is not None and max_features < 1:
-        raise DictionaryError(f"max_features must be at least 1, not {max_features}.")
+    if max_features is not None and (not isinstance(max_features, int) or max_features < 1):
+        raise DictionaryError(f"max_features must be a whole number of at least 1, not {max_features!r}.")
     if a.cfg.d_out != b.cfg.d_out:
         raise DictionaryError(
             f"{_name(a)} writes vectors of width {a.cfg.d_out} and {_name(b)} of width {b.cfg.d_out}: their features"
@@ -79,7 +79,7 @@ def align(
     if a.cfg.layer != b.cfg.layer:
         notes.append(f"The dictionaries read different layers ({a.cfg.layer} and {b.cfg.layer}).")
     found = match_directions(rows_a, rows_b, control=control)
-    cosine = found.cosine
+    cosine = np.clip(found.cosine, -1.0, 1.0)  # float32 unit rows are longer than 1 by rounding
     frame = pd.DataFrame(
         {
             "a": ids_a.numpy()[found.rows],

@@ -31,8 +31,8 @@ class Diff:
     threshold: float
     n_prompts: int
     n_tokens: int
-    fvu_base: float
-    fvu_checkpoint: float
+    fvu_base: float | None
+    fvu_checkpoint: float | None
     notes: list[str] = field(default_factory=list)
 
 
@@ -51,17 +51,18 @@ class _Side:
     def add(self, x: Tensor) -> None:
         f = self.sae.encode(x)
         x = x.float()
-        self.total += f.sum(0).double().cpu()
+        self.total += f.sum(0).cpu().double()
         self.fired += (f > 0).sum(0).cpu()
         self.error += float((x - self.sae.decode(f)).square().sum())
-        self.square += float(x.double().square().sum())
-        self.sum += x.sum(0).double().cpu()
+        self.square += float(x.square().sum().double())
+        self.sum += x.sum(0).cpu().double()
         self.rows += x.shape[0]
 
     @property
-    def fvu(self) -> float:
+    def fvu(self) -> float | None:
+        """None when the rows do not vary (a single one, or copies)."""
         variance = self.square - float(self.sum.square().sum()) / self.rows
-        return self.error / variance if variance > 0 else float("nan")
+        return self.error / variance if variance > 1e-6 * self.square else None
 
 
 @torch.no_grad()
@@ -89,6 +90,9 @@ def diff(
         raise ModelError("Base and checkpoint have different tokenisers; a diff needs the same tokens on both sides.")
     sae.check_input(base.d_model, f"layer {layer} of {base.info.name}")
     sides = _Side(sae), _Side(sae)
+    notes: list[str] = []
+    if sae.cfg.layer is not None and sae.cfg.layer != layer:
+        notes.append(f"The dictionary was trained on layer {sae.cfg.layer} and is used on layer {layer}.")
     for start in range(0, len(prompts), BATCH_PROMPTS):
         tokens = base.tokenize(prompts[start : start + BATCH_PROMPTS])
         for side, model in zip(sides, (base, checkpoint), strict=True):
@@ -117,13 +121,14 @@ def diff(
             "changed": (delta.abs() > threshold).numpy(),
         }
     )
-    notes = []
-    if left.fvu > POOR_FVU:
+    if left.fvu is None or right.fvu is None:
+        notes.append("The prompts give a single vector, or copies of one: there is no variance to explain, so no FVU.")
+    elif left.fvu > POOR_FVU:
         notes.append(
             f"The dictionary leaves {left.fvu:.0%} of the variance of these prompts unexplained even in the base model:"
             " they are unlike what it was trained on."
         )
-    if right.fvu > 1.5 * left.fvu:
+    if left.fvu is not None and right.fvu is not None and right.fvu > 1.5 * left.fvu:
         notes.append(
             f"The dictionary explains the checkpoint much less well than the base (FVU {right.fvu:.3f} against"
             f" {left.fvu:.3f}): deltas describe only the part it can see. Train one on the checkpoint and align."

@@ -12,16 +12,21 @@ from .diff import vectors
 
 
 @torch.no_grad()
-def inspect(model: Model, sae: SparseAutoencoder, layer: int, text: str, top: int = 10) -> pd.DataFrame:
+def inspect(
+    model: Model, sae: SparseAutoencoder, layer: int, text: str, top: int = 10
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The `top` strongest features of each token of `text` (of the whole text for an embedding model).
 
-    Returns a frame `position, token, rank, feature, activation`, active features only, strongest first.
+    Returns two frames: `position, token, rank, feature, activation`, active features only, strongest first; and
+    `position, token` of every token looked at, also those on which nothing fires.
 
     Raises:
         ProbeError: the text has no token to look at, or `top` is below 1.
     """
-    if top < 1:
-        raise ProbeError(f"top must be at least 1, not {top}.")
+    if not isinstance(text, str) or not text.strip():
+        raise ProbeError(f"inspect() wants a text, not {text!r:.60}.")
+    if not isinstance(top, int) or isinstance(top, bool) or top < 1:
+        raise ProbeError(f"top must be a whole number of at least 1, not {top!r}.")
     tokens = model.tokenize([text])
     x = vectors(model, tokens, layer)
     if x.shape[0] == 0:
@@ -39,4 +44,5 @@ def inspect(model: Model, sae: SparseAutoencoder, layer: int, text: str, top: in
         for rank, (feature, value) in enumerate(zip(fs, vs, strict=True))
         if value > 0
     ]
-    return pd.DataFrame(rows, columns=["position", "token", "rank", "feature", "activation"])
+    frame = pd.DataFrame(rows, columns=["position", "token", "rank", "feature", "activation"])
+    return frame, pd.DataFrame({"position": positions, "token": strings})

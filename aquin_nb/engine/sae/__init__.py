@@ -3,12 +3,11 @@
 from .config import ARCHITECTURES, Architecture, SaeConfig, TrainOptions, default_options
 from .dictionary import SparseAutoencoder
 from .formats import load_dictionary
-from .metrics import COLUMNS, Metrics, evaluate
+from .metrics import Metrics, evaluate
 from .verdict import Verdict, judge
 
 __all__ = [
     "ARCHITECTURES",
-    "COLUMNS",
     "Architecture",
     "Metrics",
     "SaeConfig",

@@ -77,8 +77,7 @@ class TopK:
         # b_dec is added to the output and subtracted from the input: the second term is one matrix-vector product
         # instead of the full gradient of the input.
         p.b_dec.grad = grad_out.sum(0) - p.b_enc.grad @ p.enc
-        fired = torch.zeros(d_sae, dtype=torch.bool, device=x.device)
-        fired[indices[raw > 0]] = True
+        fired = pattern.sum((raw > 0).to(values.dtype)) > 0
         self._aux(p, centred, pre, x - reconstruction, dead)
         return StepResult(reconstruction, (raw > 0).sum() / n, fired)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
@@ -80,12 +81,12 @@ class TrainOptions:
         if self.architecture not in ARCHITECTURES:
             raise DictionaryError(f"architecture must be one of {', '.join(ARCHITECTURES)}, not {self.architecture!r}.")
         for name in ("d_sae", "k", "batch_size", "steps", "dead_after_tokens"):
-            if getattr(self, name) < 1:
-                raise DictionaryError(f"{name} must be at least 1, not {getattr(self, name)}.")
-        if not self.lr > 0:
-            raise DictionaryError(f"lr must be positive, not {self.lr}.")
-        if self.l1 < 0:
-            raise DictionaryError(f"l1 must not be negative, not {self.l1}.")
+            _require_int(name, getattr(self, name), 1)
+        _require_int("seed", self.seed, 0)
+        if not _is_number(self.lr) or self.lr <= 0:
+            raise DictionaryError(f"lr must be positive and finite, not {self.lr!r}.")
+        if not _is_number(self.l1) or self.l1 < 0:
+            raise DictionaryError(f"l1 must be finite and not negative, not {self.l1!r}.")
         if self.architecture == "topk" and self.k > self.d_sae:
             raise DictionaryError(f"k ({self.k}) is larger than d_sae ({self.d_sae}).")
 
@@ -101,6 +102,17 @@ class TrainOptions:
         return max(1, min(500, self.steps // 100))
 
 
+def _require_int(name: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise DictionaryError(f"{name} must be a whole number, not {value!r}.")
+    if not least <= value < 2**63:
+        raise DictionaryError(f"{name} must be at least {least}, not {value}.")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def default_options(
     rows: int, d_sae: int, mode: str, *, quick: bool = False, architecture: Architecture = "topk", **changes: Any
 ) -> TrainOptions:
@@ -108,12 +120,22 @@ def default_options(
 
     A language model's token positions get k = 32. Embedding vectors get k = 16 and a lower L1: one pooled vector a
     text means few rows, and a strong penalty on few rows leaves dead latents. `quick` trains 500 steps instead of
-    3,000. A latent counts as dead when it fired for no row in one epoch (at most 10 million rows).
+    3,000. A latent counts as dead when it fired for no row of the last epoch, or of the last third of a run that is
+    shorter than three epochs (at most 10 million rows).
+
+    Raises:
+        DictionaryError: a value that is no number or out of range; it is named.
     """
     embedding = mode == "embedding"
-    steps = changes.pop("steps", None) or (500 if quick else 3000)
-    batch_size = min(changes.pop("batch_size", None) or (256 if embedding else 1024), max(1, rows))
+    steps, batch_size = changes.pop("steps", None), changes.pop("batch_size", None)
+    steps = (500 if quick else 3000) if steps is None else steps
+    batch_size = (256 if embedding else 1024) if batch_size is None else batch_size
+    _require_int("d_sae", d_sae, 1)
+    _require_int("steps", steps, 1)
+    _require_int("batch_size", batch_size, 1)
+    batch_size = min(batch_size, max(1, rows))
     warmup = min(50, steps // 10)
+    window = min(rows, steps * batch_size // 3, 10_000_000)
     options = TrainOptions(
         architecture=architecture,
         d_sae=d_sae,
@@ -123,7 +145,7 @@ def default_options(
         steps=steps,
         warmup_steps=warmup,
         decay_steps=steps - warmup,
-        dead_after_tokens=max(batch_size, min(rows, 10_000_000)),
+        dead_after_tokens=max(batch_size, window),
     )
     given = {name: value for name, value in changes.items() if value is not None}
     return replace(options, **given)

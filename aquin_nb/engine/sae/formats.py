@@ -46,25 +46,34 @@ def load_dictionary(path: str | Path, device: str = "cpu") -> SparseAutoencoder:
         raise DictionaryError(f"There is no dictionary at {path}.")
     try:
         state = torch.load(path, map_location=device, weights_only=True)
-    except pickle.UnpicklingError as error:
+    except pickle.UnpicklingError:
+        # torch's own text advises to switch the protection off; ours does not repeat it.
         raise DictionaryError(
-            f"{path} holds something other than tensors and plain values; it was not executed. ({_first_line(error)})"
-        ) from error
+            f"{path} is no dictionary: it is not a .pt file, or holds something other than tensors and plain values."
+            " Nothing in it was executed."
+        ) from None
     except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError, OSError) as error:
         raise DictionaryError(f"{path} is damaged or is not a .pt file. ({_first_line(error)})") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise DictionaryError(f"{path} is a .pt file, but not a dictionary written by aquin-nb.")
-    if state.get("version", 0) > VERSION:
-        raise DictionaryError(f"{path} was written by a newer aquin-nb (format {state['version']}); please upgrade.")
+    version = state.get("version")
+    if not isinstance(version, int) or not isinstance(state.get("cfg", {}), dict):
+        raise DictionaryError(f"{path} is damaged: its version or its cfg is of the wrong kind.")
+    if version > VERSION:
+        raise DictionaryError(f"{path} was written by a newer aquin-nb (format {version}); please upgrade.")
     missing = [name for name in (*TENSORS, "cfg") if name not in state]
     if missing:
         raise DictionaryError(f"{path} lacks {', '.join(missing)}.")
+    for name in TENSORS:
+        tensor = state[name]
+        if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided or not tensor.is_floating_point():
+            raise DictionaryError(f"{path} is damaged: {name} is not a dense tensor of floats.")
+        if not bool(torch.isfinite(tensor).all()):
+            raise DictionaryError(f"{path}: {name} holds NaN or infinite weights: the training that wrote it diverged.")
     try:
-        sae = SparseAutoencoder(SaeConfig.from_dict(state["cfg"]), *(state[name] for name in TENSORS))
+        sae = SparseAutoencoder(SaeConfig.from_dict(state["cfg"]), *(state[name].float() for name in TENSORS))
     except (DictionaryError, TypeError) as error:
         raise DictionaryError(f"{path}: {error}") from error
-    if not all(bool(torch.isfinite(state[name]).all()) for name in TENSORS):
-        raise DictionaryError(f"{path} holds NaN or infinite weights: the training that wrote it diverged.")
     sae.path = path
     return sae
 

@@ -13,6 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+# torch announces once a process that its CSR layout is in beta; the tests hold the product to float64. Filtered here,
+# once: catch_warnings around each product would undo filters that other threads set meanwhile.
+warnings.filterwarnings("ignore", message="Sparse CSR tensor support", category=UserWarning)
+
 GROUPS = 8
 
 
@@ -70,13 +74,9 @@ class Transposed:
 
         weights [n, k], dense [n, d] -> [d_sae, d].
         """
-        with warnings.catch_warnings():
-            # torch announces once a process that its CSR layout is in beta; the tests hold the product to float64.
-            warnings.filterwarnings("ignore", message="Sparse CSR tensor support", category=UserWarning)
-            matrix = torch.sparse_csr_tensor(
-                self._starts, self._rows, weights.reshape(-1)[self._order], size=self._shape, check_invariants=False
-            )
-            return matrix @ dense
+        values = weights.reshape(-1)[self._order]
+        matrix = torch.sparse_csr_tensor(self._starts, self._rows, values, size=self._shape, check_invariants=False)
+        return matrix @ dense
 
     def sum(self, weights: Tensor) -> Tensor:
         """Σ_b Z[b, i] for each latent i: [d_sae]."""

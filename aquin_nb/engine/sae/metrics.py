@@ -9,15 +9,14 @@ from torch import Tensor
 
 from .dictionary import SparseAutoencoder
 
-COLUMNS = ("step", "tokens", "recon_mse", "fvu", "l0", "dead", "lr")
-
 
 @dataclass(frozen=True)
 class Metrics:
     """Figures over `rows` rows.
 
     recon_mse: mean over rows of the squared error summed over d_in, in the activations' own units squared.
-    fvu: fraction of variance unexplained, Σ‖x - x̂‖² / Σ‖x - mean(x)‖²; 1 is what the mean alone gives.
+    fvu: fraction of variance unexplained, Σ‖x - x̂‖² / Σ‖x - mean(x)‖²; 1 is what the mean alone gives. NaN when the
+        rows do not vary.
     l0: mean number of active latents a row.
     never_fired: latents that fired for none of these rows.
     """

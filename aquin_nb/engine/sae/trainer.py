@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
@@ -12,19 +13,20 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ...control import Control
-from ...errors import Cancelled, DictionaryError
+from ...errors import Cancelled, DictionaryError, OutOfMemory
+from ...files import human_bytes
 from ..activations.stream import ShuffledStream
 from .architectures import Architecture, Parameters, build
 from .config import SaeConfig, TrainOptions
 from .dictionary import SparseAutoencoder
 from .metrics import Metrics, evaluate
-from .verdict import Verdict, judge
+from .verdict import Verdict, cut_short, judge
 
 SAMPLE_ROWS = 16_384
 MIN_HELD_OUT = 32
 
 Point = tuple[int, int, float, float, float, int, float]
-"""step, tokens, recon_mse, fvu, l0, dead, lr: the columns of `metrics.COLUMNS`."""
+"""step, tokens, recon_mse, fvu, l0, dead, lr."""
 
 
 @dataclass
@@ -71,8 +73,10 @@ def fit(
     Raises:
         Interrupted: cancelled; carries the dictionary so far.
         DictionaryError: the loss became NaN or infinite; names the step and what to try.
+        OutOfMemory: more than the device has; names a size to try.
     """
     control = control or Control()
+    require_memory(cfg, options, torch.device(device))
     run = _Run(stream, cfg, options, torch.device(device))
     history: list[Point] = []
     try:
@@ -83,9 +87,35 @@ def fit(
                 if on_point is not None:
                     on_point(point)
             control.tick("train", step, options.steps, "steps")
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemory(
+            f"{device} ran out of memory at step {run.steps_done + 1:,}. Try"
+            f" batch_size={max(1, options.batch_size // 2)} or d_sae={max(1, cfg.d_sae // 2)}."
+        ) from error
     except Cancelled as cancelled:
         raise Interrupted(run.outcome(history, complete=False), run.steps_done, options.steps) from cancelled
     return run.outcome(history, complete=True)
+
+
+def require_memory(cfg: SaeConfig, options: TrainOptions, device: torch.device) -> None:
+    """Refuse at once what cannot fit: weights, gradients and two moments, and a batch's pre-activations.
+
+    Raises:
+        OutOfMemory: with both figures and a width that would fit.
+    """
+    a_latent = 4 * (4 * (cfg.d_in + cfg.d_out + 1) + 2 * options.batch_size)
+    if device.type == "cuda":
+        available = torch.cuda.mem_get_info(device)[0]
+    elif hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    else:
+        return
+    needed = a_latent * cfg.d_sae
+    if needed > available:
+        raise OutOfMemory(
+            f"A dictionary of d_sae={cfg.d_sae:,} needs about {human_bytes(needed)} to train and {device} has"
+            f" {human_bytes(available)}. At most d_sae={available // a_latent:,} fits."
+        )
 
 
 class _Run:
@@ -164,7 +194,11 @@ class _Run:
         train_fvu = sum(tail) / len(tail) if tail else float("nan")
         recon = [point[2] for point in history]
         verdict = judge(self.stream.rows, self.cfg.d_sae, dead, recon, train_fvu, held_out)
+        if not complete:
+            verdict = cut_short(verdict, self.steps_done, self.options.steps)
         notes = list(self.stream.notes)
+        if self.tokens < self.stream.rows:
+            notes.append(f"Training saw {self.tokens:,} of {self.stream.rows:,} rows; more steps would use the rest.")
         if held_out is None:
             notes.append(
                 f"Too few rows ({self.stream.rows:,}) to hold any out: the figures are those of training rows."

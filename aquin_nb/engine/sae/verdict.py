@@ -6,6 +6,7 @@ figure, so that a reader can disagree. `docs/training.md` discusses them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -28,6 +29,12 @@ class Verdict:
     reasons: list[str]
 
 
+def cut_short(verdict: Verdict, step: int, steps: int) -> Verdict:
+    """The verdict on a run that was stopped: at best weak, whatever its figures say."""
+    word: Word = "weak" if verdict.word == "usable" else verdict.word
+    return Verdict(word, [f"Stopped at step {step:,} of {steps:,}.", *verdict.reasons])
+
+
 def judge(
     rows: int, d_sae: int, dead: int, recon: Sequence[float], train_fvu: float, held_out: Metrics | None
 ) -> Verdict:
@@ -36,7 +43,7 @@ def judge(
     Args:
         rows: rows of activations that training drew from.
         d_sae: width of the dictionary.
-        dead: latents that fired for no row of the last epoch.
+        dead: latents that were silent at the end of the run, see `default_options`.
         recon: the logged training recon MSE, first to last.
         train_fvu: training FVU at the end (mean of the last tenth of the logged points).
         held_out: figures on rows that training never saw; None when there were too few rows to set any aside.
@@ -50,14 +57,18 @@ def judge(
         )
     if dead_share > MAX_DEAD:
         stop.append(f"{dead_share:.0%} of the latents are dead (limit {MAX_DEAD:.0%}).")
-    if (fall := _fall(recon)) is not None and fall < MIN_FALL:
+    if not math.isfinite(train_fvu) or train_fvu > 1:
+        stop.append(
+            f"The training diverged or learnt nothing: FVU {train_fvu:.3g}, where the mean alone gives 1. Lower lr."
+        )
+    elif (fall := _fall(recon)) is not None and fall < MIN_FALL:
         stop.append(f"The reconstruction error is flat: it fell by {max(fall, 0):.1%} from first to last.")
     if stop:
         return Verdict("smoke test only", stop)
 
     weak: list[str] = []
     fvu = held_out.fvu if held_out is not None else train_fvu
-    if fvu > MAX_FVU_USABLE:
+    if not fvu <= MAX_FVU_USABLE:
         weak.append(f"{fvu:.0%} of the variance is unexplained on held-out rows (limit {MAX_FVU_USABLE:.0%}).")
     if dead_share > MAX_DEAD_USABLE:
         weak.append(f"{dead_share:.0%} of the latents are dead (limit {MAX_DEAD_USABLE:.0%}).")

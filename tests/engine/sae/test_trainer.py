@@ -114,9 +114,14 @@ def test_a_handful_of_probes_is_a_smoke_test() -> None:
         ({"k": 0}, "k must be at least 1"),
         ({"k": 97}, "larger than d_sae"),
         ({"lr": 0.0}, "lr must be positive"),
-        ({"l1": -1.0}, "l1 must not be negative"),
+        ({"l1": -1.0}, "l1 must be finite and not negative"),
         ({"architecture": "gated2"}, "topk, relu"),
         ({"steps": 0}, "steps must be at least 1"),
+        ({"k": 2.5}, "k must be a whole number"),
+        ({"steps": True}, "steps must be a whole number"),
+        ({"lr": float("inf")}, "lr must be positive and finite"),
+        ({"l1": float("nan")}, "l1 must be finite"),
+        ({"seed": -1}, "seed must be at least 0"),
     ],
 )
 def test_bad_options_are_named(changes: dict[str, object], message: str) -> None:
