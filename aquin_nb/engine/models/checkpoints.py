@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 from torch import Tensor
@@ -18,8 +16,10 @@ from ...control import Control
 from ...errors import CheckpointError, NoSpace, OutputError, did_you_mean
 from . import catalogue
 from .fetching import fetch
+from .fingerprints import tensors_digest
 from .info import CheckpointInfo
-from .untyped import HFModel, Untyped
+from .torchfiles import Unreadable, load_plain
+from .untyped import HFModel
 
 # What wrappers put before every key: DistributedDataParallel, torch.compile, sentence-transformers.
 _WRAPPERS = ("module.", "_orig_mod.", "0.auto_model.", "0.model.")
@@ -31,6 +31,10 @@ def resolve_checkpoint(checkpoint: str | Path, control: Control | None = None) -
     Raises:
         CheckpointError: there is nothing there.
     """
+    if not isinstance(checkpoint, (str, Path)) or not str(checkpoint).strip():
+        raise CheckpointError(
+            f"A checkpoint is named by a path or by the slug of a published fine-tune, not by {checkpoint!r:.60}."
+        )
     path = Path(checkpoint).expanduser()
     if path.exists():
         return path
@@ -60,7 +64,11 @@ def read_checkpoint(path: str | Path) -> tuple[int, dict[str, Tensor]]:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path} is not a file.")
-    content = _load(path)
+    try:
+        content = load_plain(path, mmap=True)
+    except Unreadable as error:
+        advice = " Save it again with only {'step': int, 'state_dict': tensors}." if "holds code" in str(error) else ""
+        raise CheckpointError(f"{path} {error}.{advice}") from None
     if not isinstance(content, Mapping) or not {"step", "state_dict"} <= set(content):
         found = sorted(map(str, content))[:5] if isinstance(content, Mapping) else type(content).__name__
         raise CheckpointError(
@@ -78,21 +86,6 @@ def read_checkpoint(path: str | Path) -> tuple[int, dict[str, Tensor]]:
     if wrong:
         raise CheckpointError(f"{path}: state_dict holds something other than tensors at {_some(wrong)}.")
     return step, dict(state)
-
-
-def _load(path: Path) -> Untyped:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except UnpicklingError as error:
-        named = re.search(r"GLOBAL (\S+)", str(error))
-        what = f" ({named.group(1)})" if named else ""
-        raise CheckpointError(
-            f"{path} holds code or objects other than tensors and plain values{what}; it was not run and not loaded."
-            " Save it again with only {'step': int, 'state_dict': tensors}."
-        ) from error
-    except (RuntimeError, EOFError, KeyError, ValueError, AttributeError, OSError, IndexError, TypeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-        raise CheckpointError(f"{path} is damaged or not a PyTorch file: {reason}") from error
 
 
 def write_checkpoint(path: str | Path, step: int, model: torch.nn.Module, dtype: torch.dtype | None = None) -> Path:
@@ -162,6 +155,8 @@ def apply_state(model: HFModel, state: Mapping[str, Tensor], path: Path, name: s
         parts.append(f"{len(unexpected)} weights are unknown to it ({_some(unexpected)})")
     if shapes:
         parts.append(f"{len(shapes)} have another shape ({_some(shapes)})")
+    if odd := [f"{key} {_kind(given[key])}" for key in own if key in given and not _copies(given[key], own[key])]:
+        parts.append(f"{len(odd)} are not plain numbers of the kind it has ({_some(odd)})")
     if parts:
         raise CheckpointError(
             f"{path} does not fit {name}: {'; '.join(parts)}. It belongs to another model or is incomplete."
@@ -170,6 +165,28 @@ def apply_state(model: HFModel, state: Mapping[str, Tensor], path: Path, name: s
         for key, tensor in own.items():
             if key in given:
                 tensor.copy_(given[key])
+
+
+def _copies(given: Tensor, own: Tensor) -> bool:
+    """Whether copying `given` into a weight keeps its meaning: dense and real; whole numbers only where they belong."""
+    plain = given.layout == torch.strided and not given.is_quantized and given.device.type != "meta"
+    return plain and not given.is_complex() and given.is_floating_point() == own.is_floating_point()
+
+
+def _kind(given: Tensor) -> str:
+    if given.layout != torch.strided:
+        return "sparse"
+    return "without values" if given.device.type == "meta" else str(given.dtype).removeprefix("torch.")
+
+
+def state_digest(model: HFModel, state: Mapping[str, Tensor]) -> str:
+    """SHA-256 over the tensors that `apply_state` would copy, as they are in the file, under the model's names.
+
+    A wrapper's prefix, skipped buffers and the name a tied weight goes by make no difference.
+    """
+    given = _unwrapped(state)
+    aliases = _aliases(model.state_dict())
+    return tensors_digest({aliases[key][0]: tensor for key, tensor in given.items() if key in aliases})
 
 
 def _unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from unittest.mock import patch
 
 import torch
 
@@ -15,6 +17,7 @@ from .quiet import quiet_libraries
 from .untyped import HFModel, HFTokenizer
 
 _STAGE = "convert"
+_BAR_LOCK = threading.Lock()
 
 
 def open_gguf(path: Path, dtype: torch.dtype) -> tuple[HFModel, HFTokenizer]:
@@ -25,14 +28,11 @@ def open_gguf(path: Path, dtype: torch.dtype) -> tuple[HFModel, HFTokenizer]:
     """
     if importlib.util.find_spec("gguf") is None:
         raise ModelError("Reading a GGUF file needs the small package gguf: pip install gguf")
-    from tqdm.auto import tqdm  # type: ignore[import-untyped]
-    from transformers import AutoModelForCausalLM, AutoTokenizer, modeling_gguf_pytorch_utils
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     where = {"gguf_file": path.name, "local_files_only": True}
     try:
-        # Its bar heeds no verbosity setting, so it is given a silent one for the while.
-        silent = patch.object(modeling_gguf_pytorch_utils, "tqdm", partial(tqdm, disable=True), create=True)
-        with quiet_libraries(), silent:
+        with quiet_libraries(), _no_bar():
             model = AutoModelForCausalLM.from_pretrained(str(path.parent), dtype=dtype, **where)
             tokenizer = AutoTokenizer.from_pretrained(str(path.parent), **where)
     except Exception as error:  # the parser meets a damaged file with whatever error its bytes lead to
@@ -45,6 +45,24 @@ def open_gguf(path: Path, dtype: torch.dtype) -> tuple[HFModel, HFTokenizer]:
         del model.config.quantization_config
     model.config.architectures = [type(model).__name__]  # GGUF names none, and TransformerLens asks for it
     return model.eval(), tokenizer
+
+
+@contextmanager
+def _no_bar() -> Iterator[None]:
+    """Give the library's GGUF reader a silent bar for the while: the one it has heeds no verbosity setting."""
+    from tqdm.auto import tqdm  # type: ignore[import-untyped]
+    from transformers import modeling_gguf_pytorch_utils as reader
+
+    with _BAR_LOCK:  # one at a time, so that what is put back is always the library's own
+        own = getattr(reader, "tqdm", None)
+        reader.tqdm = partial(tqdm, disable=True)
+        try:
+            yield
+        finally:
+            if own is None:
+                del reader.tqdm
+            else:
+                reader.tqdm = own
 
 
 def convert_gguf(path: Path, folder: Path, control: Control) -> None:

@@ -83,7 +83,7 @@ def finetune(
     place = resolve(spec, control)
     where = pick_device(device)
     started = time.monotonic()
-    hf, tokenizer, mode, _ = open_model(place, "float32", where)
+    hf, tokenizer, mode, _, _ = open_model(place, "float32", where)
     if mode != "llm":
         raise ModelError(f"{place.name} is an embedding model; only language models can be fine-tuned here.")
     windows = _windows(tokenizer, read_policy(tokenizer, hf.config.get_text_config(), mode, None), texts, context_size)

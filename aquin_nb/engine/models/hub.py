@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -71,7 +72,6 @@ def _size(repo: str, control: Control) -> int:
     """Bytes to download; asking for them is also how we learn whether the model exists and is allowed to us."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
-    from huggingface_hub.utils._paths import filter_repo_objects
 
     try:
         info = _answered(lambda: HfApi().model_info(repo, timeout=10, files_metadata=True), control)
@@ -86,7 +86,7 @@ def _size(repo: str, control: Control) -> int:
     except Exception as error:  # httpx's errors are not ours to enumerate: all of them mean that it was not reached
         raise _unreachable(repo, error) from error
     names = {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or []}
-    wanted = list(filter_repo_objects(names, allow_patterns=_FILES, ignore_patterns=_NOT))
+    wanted = [name for name in names if "/" not in name and any(fnmatch(name, kind) for kind in _FILES)]
     if not any(name.endswith(".safetensors") for name in wanted):
         raise ModelError(f"{repo} has no safetensors weights; other formats can hold code and are not loaded.")
     return sum(names[name] for name in wanted)

@@ -18,8 +18,10 @@ class CheckpointInfo:
 class ModelInfo:
     """Identity and shape of a loaded model.
 
-    `fingerprint` covers the weights as loaded (names, dtypes, shapes and bytes), so the same file loaded in bfloat16
-    and in float32 has two fingerprints, and a checkpoint changes it.
+    `fingerprint` covers the weights as stored on disk (names, dtypes, shapes and bytes), whatever dtype they are cast
+    to and whichever backend reads them. With a checkpoint it covers the base and the checkpoint's tensors: the same
+    fine-tune of the same base always has the same one, but "minilm" with the checkpoint "minilm-sre" differs from
+    "minilm-sre" loaded as a model of its own.
     """
 
     name: str  # slug, hub id, folder name or file stem

@@ -10,14 +10,14 @@ from ...control import Control
 from ...errors import CheckpointError, ModelError, OutOfMemory
 from ..numerics import fast_dtype
 from .backends import Backend, HuggingFaceBackend, TransformerLensBackend
-from .checkpoints import apply_state, describe_file, describe_folder, read_checkpoint, resolve_checkpoint
+from .checkpoints import apply_state, describe_file, describe_folder, read_checkpoint, resolve_checkpoint, state_digest
 from .convert import open_gguf
-from .fingerprints import tokenizer_fingerprint, weights_fingerprint
+from .fingerprints import stored_fingerprint, tokenizer_fingerprint, tuned_fingerprint
 from .info import CheckpointInfo, ModelInfo
 from .model import Model
 from .quiet import quiet_libraries
 from .sources import Place, check_weights, resolve
-from .tokens import read_policy
+from .tokens import read_policy, settle
 from .untyped import HFConfig, HFModel, HFTokenizer
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -41,7 +41,7 @@ def load_model(
 
     Args:
         spec: a catalogued slug ("tiny", "smollm2-135m"), a hub id ("org/name"), a folder, or a .gguf file.
-        device: "auto" (CUDA when there is one, else the CPU), or a torch device such as "cuda:1" or "mps".
+        device: "auto" (CUDA when there is one, else the CPU), or a torch device such as "cuda:1".
         dtype: "float32", "bfloat16", "float16", or "auto": bfloat16 on a GPU that has it, and on a CPU only where a
             short measurement at the model's width shows it faster; otherwise float32.
         backend: "transformer-lens" or "huggingface"; both give the same numbers. An embedding model is always read
@@ -69,9 +69,11 @@ def load_model(
     place = resolve(spec, control)
     tuned = resolve_checkpoint(checkpoint, control) if checkpoint is not None else None
     control.tick(_STAGE, 0, 4, "steps")
-    hf, tokenizer, mode, info = open_model(place, dtype, place_on, tuned)
+    hf, tokenizer, mode, info, state = open_model(place, dtype, place_on, tuned)
     control.tick(_STAGE, 1, 4, "steps")
-    fingerprint = weights_fingerprint(hf)
+    fingerprint = stored_fingerprint(place.path)
+    if state is not None:
+        fingerprint = tuned_fingerprint(fingerprint, state)
     control.tick(_STAGE, 2, 4, "steps")
     _move(hf, place_on, place.name)
     control.tick(_STAGE, 3, 4, "steps")
@@ -83,6 +85,7 @@ def load_model(
             reader = HuggingFaceBackend(hf, n_layers, causal=mode == "llm")
         else:
             reader = TransformerLensBackend(hf, tokenizer)
+    settle(tokenizer)  # after the backend: it may change settings too
     entry = place.entry
     model = Model(
         ModelInfo(
@@ -110,8 +113,8 @@ def load_model(
 
 def open_model(
     place: Place, dtype: str, device: torch.device, checkpoint: Path | None = None
-) -> tuple[HFModel, HFTokenizer, str, CheckpointInfo | None]:
-    """The model on the CPU with its checkpoint in it, its tokenizer, its mode, and the checkpoint's facts."""
+) -> tuple[HFModel, HFTokenizer, str, CheckpointInfo | None, str | None]:
+    """The model on the CPU with its checkpoint in it, its tokenizer and its mode; the checkpoint's facts and digest."""
     if place.source == "gguf":
         hf, tokenizer = open_gguf(place.path, _torch_dtype(dtype, device, 512))
         mode = "llm"
@@ -128,12 +131,12 @@ def open_model(
         hf = _weights(weights, mode, wanted)
         tokenizer = _tokenizer(place.path)
     if checkpoint is None:
-        return hf, tokenizer, mode, None
+        return hf, tokenizer, mode, None, None
     if checkpoint.is_dir():
-        return hf, tokenizer, mode, describe_folder(checkpoint)
+        return hf, tokenizer, mode, describe_folder(checkpoint), stored_fingerprint(checkpoint)
     step, state = read_checkpoint(checkpoint)
     apply_state(hf, state, checkpoint, place.name)
-    return hf, tokenizer, mode, describe_file(checkpoint, step)
+    return hf, tokenizer, mode, describe_file(checkpoint, step), state_digest(hf, state)
 
 
 def detect_mode(folder: Path, config: HFConfig) -> str:
@@ -237,12 +240,14 @@ def pick_device(device: str) -> torch.device:
     Raises:
         ModelError: no such device here.
     """
+    if not isinstance(device, str):
+        raise ModelError(f"device={device!r:.60} is a {type(device).__name__}; give 'auto', 'cpu' or 'cuda:1'.")
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         place = torch.device(device)
     except RuntimeError as error:
-        raise ModelError(f"device={device!r} is not a device; try 'auto', 'cpu', 'cuda:1' or 'mps'.") from error
+        raise ModelError(f"device={device!r} is not a device; try 'auto', 'cpu' or 'cuda:1'.") from error
     if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
         raise ModelError(f"device={device!r}: this machine shows {torch.cuda.device_count()} CUDA devices to PyTorch.")
     if place.type == "mps" and not torch.backends.mps.is_available():

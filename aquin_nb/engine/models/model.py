@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch import Tensor
 from ...errors import ModelError, OutOfMemory
 from .backends import Backend
 from .info import ModelInfo
-from .tokens import TokenPolicy, Tokens, batch, encode, tokenize
+from .tokens import TokenPolicy, Tokens, batch, encode, framed, tokenize
 from .untyped import HFTokenizer
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # CUDA and MPS; the CPU allocator
@@ -78,6 +78,14 @@ class Model:
         """The longest input in tokens, BOS included."""
         return self.policy.context
 
+    @property
+    def text_limit(self) -> int:
+        """Tokens read of one text unless asked otherwise, BOS or the frame included.
+
+        The context, at most 2,048; for an embedding model at most the length it was trained at, where it says so.
+        """
+        return self.policy.default_max
+
     def hook(self, layer: int) -> str:
         """The field's name of the place read: `blocks.<layer>.hook_resid_post`."""
         return f"blocks.{self.check_layer(layer)}.hook_resid_post"
@@ -88,24 +96,32 @@ class Model:
         Raises:
             ModelError: it is not a whole number from 0 to n_layers - 1.
         """
+        choices = f"{self.info.name} has layers 0 to {self.n_layers - 1}."
         try:
             index = operator.index(layer)
         except TypeError:
-            index = -1
-        if isinstance(layer, bool) or not 0 <= index < self.n_layers:
-            raise ModelError(f"layer={layer!r}: {self.info.name} has layers 0 to {self.n_layers - 1}.")
+            index = None
+        if index is None or isinstance(layer, bool):
+            kind = "None" if layer is None else f"a {type(layer).__name__}"
+            raise ModelError(f"layer={layer!r:.60} is {kind}, not a whole number; {choices}")
+        if not 0 <= index < self.n_layers:
+            raise ModelError(f"layer={layer!r}: {choices}")
         return index
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text as it stands (no BOS, no truncation), for callers that pack contexts themselves."""
         return encode(self.tokenizer, texts)
 
+    def framed(self, ids: Sequence[int]) -> list[int]:
+        """One row of input: a text's ids with BOS in front, or in an embedding model's [CLS] ... [SEP]."""
+        return framed(ids, self.policy)
+
     def batch(self, rows: Sequence[Sequence[int]]) -> Tokens:
         """Rows of ids (BOS already in front) as one right-padded batch with its masks."""
         return batch(rows, self.policy)
 
     def tokenize(self, texts: Sequence[str], *, max_tokens: int | None = None) -> Tokens:
-        """A batch of texts; see `tokens.tokenize`. Default length: the context, at most 512.
+        """A batch of texts; see `tokens.tokenize`. Default length: `text_limit`.
 
         Raises:
             ModelError: texts is one string, or max_tokens is outside the model's context.
@@ -117,11 +133,12 @@ class Model:
 
         This is `hook_resid_post`, Hugging Face's `hidden_states[layer + 1]`, at every layer, the last one included
         (where Hugging Face reports the value after the final norm instead). Nothing after the last layer asked is
-        run. Values at padding positions mean nothing.
+        run. Values at padding positions mean nothing. A batch that does not fit into the device's memory is run in
+        halves, and those in halves again, down to single rows.
 
         Raises:
             ModelError: no layer, an unknown layer, or rows longer than the context.
-            OutOfMemory: with the batch size to try.
+            OutOfMemory: a single row does not fit; says what to change.
         """
         wanted = sorted({self.check_layer(layer) for layer in layers})
         if not wanted:
@@ -135,16 +152,40 @@ class Model:
         ids = tokens.ids.to(self.device)
         mask = tokens.mask.to(self.device) if self.mode == "embedding" else None
         with self.lock:
-            try:
-                return self.backend.residuals(ids, mask, wanted)
-            except RuntimeError as error:  # torch.OutOfMemoryError is one
-                if not any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
-                    raise
-                shape = rows, width
+            return self._forward(ids, mask, wanted)
+
+    def _forward(self, ids: Tensor, mask: Tensor | None, layers: Sequence[int]) -> dict[int, Tensor]:
+        whole = self._fitting(lambda: self.backend.residuals(ids, mask, layers))
+        if whole is None and len(ids) > 1:
+            half = len(ids) // 2
+            masks = (None, None) if mask is None else (mask[:half], mask[half:])
+            parts = [self._forward(*part, layers) for part in zip((ids[:half], ids[half:]), masks, strict=True)]
+            whole = self._fitting(lambda: {layer: torch.cat([part[layer] for part in parts]) for layer in layers})
+        if whole is None:
+            raise OutOfMemory(self._too_large(*ids.shape))
+        return whole
+
+    def _fitting(self, work: Callable[[], dict[int, Tensor]]) -> dict[int, Tensor] | None:
+        """What `work` gives, or None when the device's memory is too small for it."""
+        try:
+            return work()
+        except RuntimeError as error:  # torch.OutOfMemoryError is one
+            if not any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
+                raise
         # Outside the handler: the traceback would keep the activations alive that must be freed for the next try.
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        raise OutOfMemory(_smaller(*shape, str(self.device)))
+        return None
+
+    def _too_large(self, rows: int, width: int) -> str:
+        ways = ["use shorter texts", "a smaller model"]
+        if self.dtype == torch.float32:
+            ways.append("dtype='bfloat16'")
+        if self.device.type != "cpu":
+            ways.append("device='cpu'")
+        what = f"{rows} rows of {width:,} tokens do" if rows > 1 else f"One row of {width:,} tokens does"
+        named = f"{self.info.name}, {self.info.dtype}"
+        return f"{what} not fit in the memory of {self.device} ({named}); {', '.join(ways[:-1])} or {ways[-1]}."
 
     def pooled(self, tokens: Tokens, layers: Sequence[int]) -> dict[int, Tensor]:
         """{layer: [b, d_model]} float32 on the model's device: the mean over each row's analysed tokens.
@@ -173,9 +214,3 @@ class Model:
                 text = self.tokenizer.decode([index], skip_special_tokens=False, clean_up_tokenization_spaces=False)
             self._strings[index] = piece if "\ufffd" in text or not text else text
         return self._strings[index]
-
-
-def _smaller(rows: int, width: int, device: str) -> str:
-    if rows > 1:
-        return f"{rows} rows of {width} tokens do not fit in the memory of {device}; try batch_size={rows // 2}."
-    return f"One row of {width} tokens does not fit in the memory of {device}; use a shorter context or device='cpu'."

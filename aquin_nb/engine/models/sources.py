@@ -34,6 +34,13 @@ def resolve(spec: str | Path, control: Control | None = None) -> Place:
         ModelError: nothing is known or found by that name, or the folder lacks weights or a tokenizer.
         NetworkError: it would have to be downloaded and cannot be.
     """
+    if not isinstance(spec, (str, Path)):
+        raise ModelError(
+            f"A model is named by a slug such as 'tiny', a hub id, a folder or a .gguf file, not by {spec!r:.60}"
+            f" ({type(spec).__name__})."
+        )
+    if isinstance(spec, str) and not spec.strip():
+        raise ModelError(f"The model's name is empty. Known ones: {', '.join(catalogue.slugs())}.")
     entry = catalogue.find(spec) if isinstance(spec, str) else None
     if entry is not None:
         return Place(fetch(entry.slug, control), entry.slug, entry.source, entry)

@@ -13,7 +13,9 @@ from torch import Tensor
 from ...errors import ModelError
 from .untyped import HFConfig, HFTokenizer
 
-_DEFAULT_MAX = 512
+_CONTEXT = 512  # of a model that does not say
+_LONGEST_TEXT = 2048  # eager attention holds rows of tokens squared: a longer text would take minutes and gigabytes
+_SAMPLE = "a"
 
 
 @dataclass(frozen=True)
@@ -48,27 +50,58 @@ class TokenPolicy:
     pad_id: int
     special: frozenset[int]
     context: int  # the longest input the model takes
-    default_max: int
+    default_max: int  # tokens that are read of one text unless asked otherwise
+    prefix: tuple[int, ...]  # what stands before every text: BOS, or an embedding model's [CLS]
+    suffix: tuple[int, ...]  # what ends it: an embedding model's [SEP]
+
+    @property
+    def frame(self) -> int:
+        """Tokens of a row that are not the text's."""
+        return len(self.prefix) + len(self.suffix)
 
 
 def read_policy(tokenizer: HFTokenizer, config: HFConfig, mode: str, folder: Path | None) -> TokenPolicy:
     """The policy of a model; `folder` may hold a sentence-transformers length limit."""
-    context = int(getattr(config, "max_position_embeddings", 0) or _DEFAULT_MAX)
+    context = int(getattr(config, "max_position_embeddings", 0) or _CONTEXT)
     stated = getattr(tokenizer, "model_max_length", None)
     if isinstance(stated, int) and 0 < stated < 10_000_000:  # "no limit" is written as 1e30
         context = min(context, stated)
     special = set(tokenizer.all_special_ids)
     special |= {index for index, token in getattr(tokenizer, "added_tokens_decoder", {}).items() if token.special}
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    bos = tokenizer.bos_token_id if mode == "llm" else None
+    prefix, suffix = _frame(tokenizer) if mode == "embedding" else (() if bos is None else (bos,), ())
     return TokenPolicy(
         mode=mode,
-        bos_id=tokenizer.bos_token_id if mode == "llm" else None,
+        bos_id=bos,
         eos_id=tokenizer.eos_token_id,
         pad_id=int(pad) if pad is not None else 0,
         special=frozenset(int(index) for index in special),
         context=context,
-        default_max=min(context, _DEFAULT_MAX, _sentence_limit(folder) or context),
+        default_max=min(context, _LONGEST_TEXT, _sentence_limit(folder) or context),
+        prefix=prefix,
+        suffix=suffix,
     )
+
+
+def _frame(tokenizer: HFTokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The special tokens that an embedding model's tokenizer puts before and after a text."""
+    plain = encode(tokenizer, [_SAMPLE])[0]
+    framed = [int(index) for index in tokenizer(_SAMPLE, add_special_tokens=True, verbose=False)["input_ids"]]
+    for at in range(len(framed) - len(plain) + 1):
+        if plain and framed[at : at + len(plain)] == plain:
+            return tuple(framed[:at]), tuple(framed[at + len(plain) :])
+    raise ModelError("The tokenizer does not put its special tokens around the text; this model cannot be read.")
+
+
+def settle(tokenizer: HFTokenizer) -> None:
+    """Switch off the truncation and padding that a tokenizer's file may ask for, once and for all.
+
+    A fast tokenizer keeps both as state, which its first call here changes; a change while another thread encodes is
+    an error ("Already borrowed"). Afterwards no call of ours changes anything, so threads may share it.
+    """
+    encode(tokenizer, [_SAMPLE])
+    tokenizer(_SAMPLE, add_special_tokens=True, verbose=False)
 
 
 def _sentence_limit(folder: Path | None) -> int | None:
@@ -81,7 +114,11 @@ def _sentence_limit(folder: Path | None) -> int | None:
 
 
 def encode(tokenizer: HFTokenizer, texts: Sequence[str]) -> list[list[int]]:
-    """Ids of each text as it stands: no BOS, no EOS, no truncation. Tokenizers disagree on adding BOS; we never ask."""
+    """Ids of each text as it stands: no BOS, no EOS, no truncation.
+
+    Tokenizers disagree on adding BOS, so we never ask for it; truncation is state shared between threads, so we cut
+    rows ourselves.
+    """
     if not texts:
         return []
     rows = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
@@ -102,16 +139,16 @@ def tokenize(
     if isinstance(texts, str):
         raise ModelError("Texts are a list of strings; got one string. Write [text].")
     limit = policy.default_max if max_tokens is None else max_tokens
-    if not 1 <= limit <= policy.context:
-        raise ModelError(f"max_tokens={limit} is outside 1 to {policy.context}, the context of this model.")
-    if not texts:
-        return batch([], policy)
-    if policy.mode == "embedding":
-        rows = tokenizer(list(texts), truncation=True, max_length=limit, verbose=False)["input_ids"]
-    else:
-        start = [] if policy.bos_id is None else [policy.bos_id]
-        rows = [(start + row)[:limit] for row in encode(tokenizer, texts)]
-    return batch(rows, policy)
+    least = max(1, policy.frame)
+    if not least <= limit <= policy.context:
+        raise ModelError(f"max_tokens={limit} is outside {least} to {policy.context}, the context of this model.")
+    room = limit - policy.frame
+    return batch([framed(row[:room], policy) for row in encode(tokenizer, texts)], policy)
+
+
+def framed(ids: Sequence[int], policy: TokenPolicy) -> list[int]:
+    """One row of the model's input: a text's ids with BOS in front, or in an embedding model's frame."""
+    return [*policy.prefix, *ids, *policy.suffix]
 
 
 def batch(rows: Sequence[Sequence[int]], policy: TokenPolicy) -> Tokens:

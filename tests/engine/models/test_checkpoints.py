@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
+import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,6 +35,14 @@ def saved(path: Path, content: object) -> Path:
     return path
 
 
+def weights(model: Model) -> dict[str, Tensor]:
+    return model.backend.model.state_dict()  # type: ignore[attr-defined, no-any-return]
+
+
+def same_weights(a: Model, b: Model) -> bool:
+    return all(torch.equal(value, weights(b)[name]) for name, value in weights(a).items())
+
+
 def load(path: Path) -> Model:
     return load_model("tiny", device="cpu", dtype="float32", backend="huggingface", checkpoint=path)
 
@@ -55,16 +66,20 @@ def test_write_then_read_is_the_same_model(tmp_path: Path, base: Any, plain: Mod
     step, state = read_checkpoint(path)
     assert step == 7
     assert set(state) == set(base.state_dict())
-    assert load(path).info.fingerprint == plain.info.fingerprint
+    assert same_weights(load(path), plain)
     # The tied embedding is stored once: the file is not larger than the weights.
     assert path.stat().st_size < sum(p.numel() * p.element_size() for p in base.parameters()) * 1.02
 
 
 def test_a_tied_weight_may_be_absent_under_one_name(tmp_path: Path, state: dict[str, Tensor], plain: Model) -> None:
+    fingerprints = set()
     for name in ("lm_head.weight", "model.embed_tokens.weight"):
         part = {key: value for key, value in state.items() if key != name}
         path = saved(tmp_path / f"{name}.pt", {"step": 1, "state_dict": part})
-        assert load(path).info.fingerprint == plain.info.fingerprint
+        tuned = load(path)
+        assert same_weights(tuned, plain)
+        fingerprints.add(tuned.info.fingerprint)
+    assert len(fingerprints) == 1
     state["lm_head.weight"] += 1
     with pytest.raises(CheckpointError, match="untied"):
         load(saved(tmp_path / "untied.pt", {"step": 1, "state_dict": state}))
@@ -74,7 +89,71 @@ def test_wrappers_and_obsolete_buffers_are_seen_through(tmp_path: Path, state: d
     wrapped = {f"module._orig_mod.{key}": value for key, value in state.items()}
     wrapped["module._orig_mod.model.rotary_emb.inv_freq"] = torch.zeros(16)
     path = saved(tmp_path / "c.pt", {"step": 1, "state_dict": wrapped})
-    assert load(path).info.fingerprint == plain.info.fingerprint
+    plainly = saved(tmp_path / "d.pt", {"step": 2, "state_dict": state})
+    assert same_weights(load(path), plain)
+    assert load(path).info.fingerprint == load(plainly).info.fingerprint
+
+
+def test_the_same_fine_tune_has_one_fingerprint_however_it_is_saved(
+    tmp_path: Path, base: Any, state: dict[str, Tensor], plain: Model
+) -> None:
+    state["model.norm.weight"] += 1
+    one = saved(tmp_path / "one.pt", {"step": 1, "state_dict": state})
+    two = saved(tmp_path / "two.pt", {"step": 900, "state_dict": dict(reversed(state.items()))})
+    folder = shutil.copytree(catalogue.entry("tiny").bundled_folder, tmp_path / "folder")
+    tuned = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    tuned.load_state_dict(state)
+    tuned.save_pretrained(folder)
+    found = {load(path).info.fingerprint for path in (one, two, folder)}
+    assert len(found) == 1
+    half = load_model("tiny", device="cpu", dtype="bfloat16", checkpoint=one)
+    assert {half.info.fingerprint} == found
+    assert plain.info.fingerprint not in found
+    state["model.norm.weight"][0] += 1
+    assert load(saved(tmp_path / "other.pt", {"step": 1, "state_dict": state})).info.fingerprint not in found
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x.to(torch.complex64), "complex64"),
+        (lambda x: x.round().to(torch.int64), "int64"),
+        (lambda x: x.to_sparse(), "sparse"),
+        (lambda x: x > 0, "bool"),
+    ],
+)
+def test_tensors_that_are_no_weights_are_refused(
+    tmp_path: Path, state: dict[str, Tensor], change: Callable[[Tensor], Tensor], message: str
+) -> None:
+    state["model.norm.weight"] = change(state["model.norm.weight"])
+    with pytest.raises(CheckpointError, match=rf"not plain numbers of the kind it has \(model.norm.weight {message}"):
+        load(saved(tmp_path / "c.pt", {"step": 1, "state_dict": state}))
+
+
+@pytest.mark.parametrize("wrong", ["", 5])
+def test_a_checkpoint_of_the_wrong_type_says_so(wrong: Any) -> None:
+    with pytest.raises(CheckpointError, match="named by a path"):
+        load(wrong)
+
+
+def test_torchs_advice_to_run_code_is_never_repeated(
+    tmp_path: Path, state: dict[str, Tensor], recwarn: pytest.WarningsRecorder
+) -> None:
+    paths = [tmp_path / f"{number}.pt" for number in range(4)]
+    torch.save({"step": 1, "state_dict": SimpleNamespace(a=1)}, paths[0])
+    paths[1].write_bytes(pickle.dumps({"step": 1, "state_dict": Bomb(tmp_path)}, protocol=5))
+    paths[2].write_bytes(b"no pickle at all")
+    with tarfile.open(paths[3], "w") as archive:  # torch's oldest format
+        archive.add(paths[2], "storages")
+    for path in paths:
+        with pytest.raises(CheckpointError) as told:
+            read_checkpoint(path)
+        assert str(path) in str(told.value)
+        assert "weights_only" not in str(told.value)
+        assert told.value.__suppress_context__
+    torch.save({"step": 1, "state_dict": state}, paths[0], pickle_protocol=3)
+    read_checkpoint(paths[0])
+    assert not [warning for warning in recwarn if "pickle" in str(warning.message)]
 
 
 def test_missing_unexpected_and_misshapen_weights_are_named(tmp_path: Path, state: dict[str, Tensor]) -> None:

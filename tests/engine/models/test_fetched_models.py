@@ -72,7 +72,10 @@ def test_a_published_fine_tune_is_a_checkpoint_of_its_base() -> None:
     assert (tuned.info.name, tuned.mode) == ("minilm", "embedding")
     assert tuned.info.checkpoint is not None
     assert tuned.info.checkpoint.step == 0
-    assert tuned.info.fingerprint == load_model("minilm-sre", device="cpu", dtype="float32").info.fingerprint
+    again = load_model("minilm", device="cpu", dtype="bfloat16", checkpoint="minilm-sre")
+    alone = load_model("minilm-sre", device="cpu", dtype="float32")
+    assert tuned.info.fingerprint == again.info.fingerprint
+    assert tuned.info.fingerprint not in (base.info.fingerprint, alone.info.fingerprint)  # it names its base too
     tokens = base.tokenize(SENTENCES)
     assert torch.equal(tokens.ids, tuned.tokenize(SENTENCES).ids)
     layers = list(range(6))

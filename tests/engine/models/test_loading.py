@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from transformers.utils import logging
 
 from aquin_nb.control import Control, Tick
 from aquin_nb.engine.models import Model, catalogue, load_model
+from aquin_nb.engine.models.fingerprints import stored_fingerprint, tensors_digest
 from aquin_nb.errors import Cancelled, CheckpointError, ModelError
 
 
@@ -56,10 +60,60 @@ def test_a_folder_is_the_same_model_under_its_own_name(folder: Path, plain: Mode
     assert model.info.tokenizer_fingerprint == plain.info.tokenizer_fingerprint
 
 
-def test_fingerprint_follows_the_dtype(plain: Model) -> None:
-    half = load_model("tiny", device="cpu", dtype="bfloat16", backend="huggingface")
+def test_fingerprint_is_of_the_weights_as_stored(plain: Model, folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    half = load_model("tiny", device="cpu", dtype="bfloat16")
     assert half.dtype == torch.bfloat16
-    assert half.info.fingerprint != plain.info.fingerprint
+    assert half.info.fingerprint == plain.info.fingerprint
+    weights = load_file(folder / "model.safetensors")
+    assert tensors_digest(weights) == plain.info.fingerprint == stored_fingerprint(folder)
+    names = sorted(weights)
+    (folder / "model.safetensors").unlink()
+    shards = {"a.safetensors": names[::2], "b.safetensors": names[1::2]}
+    for file, part in shards.items():
+        save_file({name: weights[name] for name in part}, folder / file, metadata={"format": "pt", "by": "me"})
+    index = {"metadata": {}, "weight_map": {name: file for file, part in shards.items() for name in part}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert load_model(folder, device="cpu").info.fingerprint == plain.info.fingerprint
+    weights[names[3]].view(-1)[0] += 1
+    assert tensors_digest(weights) != plain.info.fingerprint
+
+
+def test_a_gguf_files_fingerprint_is_its_hash(tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(b"any bytes")
+    assert stored_fingerprint(path) == hashlib.sha256(b"any bytes").hexdigest()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"1234567", b"\xff" * 40, b"\x02" + b"\0" * 7 + b"[]", b"\x02" + b"\0" * 7 + b"{x"]
+)
+def test_damaged_weights_have_no_fingerprint(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(ModelError, match="is damaged"):
+        stored_fingerprint(tmp_path)
+
+
+def test_the_catalogue_needs_no_torch() -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None; sys.path.insert(0, sys.argv[1])\n"
+        "from aquin_nb.engine.models import catalogue\n"
+        "import aquin_nb.engine.models as models\n"
+        "assert 'load_model' in dir(models)\n"
+        "print([entry.slug for entry in catalogue.entries()][0])\n"
+    )
+    root = str(Path(__file__).parents[3])
+    done = subprocess.run([sys.executable, "-c", code, root], capture_output=True, text=True, check=True)
+    assert done.stdout == "tiny\n"
+
+
+def test_every_export_is_there_and_nothing_else_is() -> None:
+    import aquin_nb.engine.models as models
+
+    assert all(getattr(models, name).__name__.endswith(name) for name in models.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'load_modle'"):
+        _ = models.load_modle
 
 
 def test_a_masked_language_model_is_read_as_an_encoder(encoder: Path) -> None:
@@ -123,6 +177,10 @@ def test_remote_code_is_never_run(folder: Path, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         ({"spec": "tinny"}, "Did you mean tiny"),
+        ({"spec": None}, "not by None"),
+        ({"spec": 5}, r"not by 5 \(int\)"),
+        ({"spec": " "}, "name is empty. Known ones: tiny"),
+        ({"spec": "tiny", "device": 0}, "device=0 is a int"),
         ({"spec": "/nowhere/at/all.gguf"}, "No model at"),
         ({"spec": "tiny", "device": "abacus"}, "not a device"),
         ({"spec": "tiny", "device": "cuda:99"}, "CUDA devices"),
@@ -130,7 +188,7 @@ def test_remote_code_is_never_run(folder: Path, tmp_path: Path) -> None:
         ({"spec": "tiny", "backend": "jax"}, "backend"),
     ],
 )
-def test_wrong_arguments_say_so(arguments: dict[str, str], message: str) -> None:
+def test_wrong_arguments_say_so(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         load_model(**arguments)
 

@@ -107,8 +107,16 @@ def test_pooled_is_the_mean_over_analysed_tokens(plain: Model, texts: list[str])
 
 def test_wrong_layers_say_the_range(plain: Model, texts: list[str]) -> None:
     tokens = plain.tokenize(texts)
-    for layer in (6, -1, 1.5, True):
-        with pytest.raises(ModelError, match="layers 0 to 5"):
+    for layer, kind in (
+        (6, ""),
+        (-1, ""),
+        (1.5, "a float"),
+        (3.0, "a float"),
+        (True, "a bool"),
+        ("3", "a str"),
+        (None, "None"),
+    ):
+        with pytest.raises(ModelError, match=f"{kind}.*layers 0 to 5"):
             plain.residuals(tokens, [layer])  # type: ignore[list-item]
     with pytest.raises(ModelError, match="empty"):
         plain.residuals(tokens, [])
@@ -120,15 +128,45 @@ def test_rows_beyond_the_context_are_refused(plain: Model) -> None:
         plain.residuals(plain.batch([[5] * (plain.context + 1)]), [0])
 
 
-def test_out_of_memory_names_the_batch_size_to_try(plain: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("fits", [1, 3])
+def test_a_batch_that_does_not_fit_is_run_in_halves(
+    plain: Model, texts: list[str], monkeypatch: pytest.MonkeyPatch, fits: int
+) -> None:
+    tokens = plain.tokenize(texts * 3)
+    expected = plain.residuals(tokens, [1, 4])
+    real, ran = plain.backend.residuals, []
+
+    def small(ids: Tensor, mask: Tensor | None, layers: list[int]) -> dict[int, Tensor]:
+        if len(ids) > fits:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        ran.append(len(ids))
+        return real(ids, mask, layers)
+
+    monkeypatch.setattr(plain.backend, "residuals", small)
+    got = plain.residuals(tokens, [1, 4])
+    assert sum(ran) == 9
+    assert max(ran) <= fits
+    for layer, value in expected.items():
+        assert (got[layer] - value)[tokens.mask].abs().max() < 1e-4
+
+
+def test_a_row_that_does_not_fit_says_what_to_change(plain: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> dict[int, Tensor]:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     monkeypatch.setattr(plain.backend, "residuals", full)
-    with pytest.raises(OutOfMemory, match="batch_size=4"):
+    expected = r"One row of 2 tokens .*cpu \(tiny, float32\); use shorter texts, a smaller model or dtype='bfloat16'\."
+    with pytest.raises(OutOfMemory, match=expected):
         plain.residuals(plain.tokenize(["a"] * 8), [0])
-    with pytest.raises(OutOfMemory, match="shorter context"):
-        plain.residuals(plain.tokenize(["a"]), [0])
+
+
+def test_other_errors_of_a_batch_go_through(plain: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> dict[int, Tensor]:
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(plain.backend, "residuals", broken)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        plain.residuals(plain.tokenize(["a"] * 8), [0])
 
 
 def test_threads_share_a_model(lens: Model, texts: list[str]) -> None:

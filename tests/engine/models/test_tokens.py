@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+from typing import Any
+
 import pytest
 import torch
 
 from aquin_nb.engine.models import Model
+from aquin_nb.engine.models.tokens import read_policy, settle, tokenize
 from aquin_nb.errors import ModelError
 
 
@@ -61,7 +65,7 @@ def test_truncation_keeps_bos(plain: Model, texts: list[str]) -> None:
 def test_wrong_arguments_say_so(plain: Model) -> None:
     with pytest.raises(ModelError, match="one string"):
         plain.tokenize("text")
-    with pytest.raises(ModelError, match=f"1 to {plain.context}"):
+    with pytest.raises(ModelError, match=rf"max_tokens=\d+ is outside 1 to {plain.context}"):
         plain.tokenize(["a"], max_tokens=plain.context + 1)
 
 
@@ -76,3 +80,63 @@ def test_rows_of_a_batch_are_cut_to_their_longest(plain: Model, texts: list[str]
     part = tokens.rows(2, 3)
     assert part.ids.shape == (1, int(tokens.mask[2].sum()))
     assert part.mask.all()
+
+
+class Config:
+    max_position_embeddings = 8192
+
+
+def bert_tokenizer() -> Any:
+    """A word tokenizer with BERT's frame, whose file asks for truncation and padding."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"w{number}" for number in range(50))]
+    rules = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="[UNK]"))
+    rules.pre_tokenizer = pre_tokenizers.Whitespace()
+    rules.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    rules.enable_truncation(6)
+    rules.enable_padding(length=6)
+    return PreTrainedTokenizerFast(tokenizer_object=rules, pad_token="[PAD]", unk_token="[UNK]")
+
+
+def test_an_embedding_text_is_cut_within_its_frame() -> None:
+    tokenizer = bert_tokenizer()
+    policy = read_policy(tokenizer, Config(), "embedding", None)
+    assert (policy.prefix, policy.suffix) == ((2,), (3,))
+    tokens = tokenize(tokenizer, policy, [" ".join(f"w{n}" for n in range(20)), "w7"], 10)
+    assert tokens.ids[0].tolist() == [2, *range(4, 12), 3]
+    assert tokens.ids[1][tokens.mask[1]].tolist() == [2, 11, 3]
+    with pytest.raises(ModelError, match="max_tokens=1 is outside 2 to 8192"):
+        tokenize(tokenizer, policy, ["w1"], 1)
+
+
+def test_a_long_context_is_not_filled_by_one_text() -> None:
+    assert read_policy(bert_tokenizer(), Config(), "llm", None).default_max == 2048
+
+
+def test_threads_share_a_tokenizer() -> None:
+    tokenizer = bert_tokenizer()
+    policy = read_policy(tokenizer, Config(), "embedding", None)
+    settle(tokenizer)
+    texts = [" ".join(f"w{(n * 7 + i) % 50}" for i in range(40)) for n in range(64)]
+    limits = [5, 40]
+    expected = [tokenize(tokenizer, policy, texts, limit).ids for limit in limits]
+    failures: list[object] = []
+
+    def work(which: int) -> None:
+        try:
+            for _ in range(60):
+                if not torch.equal(tokenize(tokenizer, policy, texts, limits[which]).ids, expected[which]):
+                    failures.append("other ids")
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number % 2,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
