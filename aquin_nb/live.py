@@ -10,7 +10,8 @@ from typing import Any
 from .cards import SaeTrainCard
 from .control import Tick
 from .jobs import FINISHED, Job
-from .results import SaeTrain, history_frame
+from .records import history_frame
+from .results import SaeTrain
 
 INTERVAL_SECONDS = 0.1
 

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import json
+from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from .cards import (
-    ActivationCaptureCard,
-    Card,
-    DictionaryRef,
-    LayerNorms,
-    ModelRef,
-    ProbePreview,
-    SaeAlignCard,
-    SaeDiffCard,
-    SaeTrainCard,
-)
+from .cards import ActivationCaptureCard, Card, SaeAlignCard, SaeDiffCard, SaeTrainCard
 from .errors import OutputError, StoreError
-from .files import sha256, whole_file, write_json
+from .files import whole_file
+from .records import HISTORY_DTYPES, capture_card, read_card
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,26 +18,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .engine.activations.captured import CaptureData
-    from .engine.models import ModelInfo
     from .engine.sae import SparseAutoencoder
-
-CardT = TypeVar("CardT", bound=Card)
-
-PROBE_PREVIEW = 50
-"""Probes a card carries; the manifest has all."""
 
 COLUMNS_SHOWN = 24
 """Features an inspection shows as columns: the strongest over the whole text."""
-
-HISTORY_DTYPES = {
-    "step": "int64",
-    "tokens": "int64",
-    "recon_mse": "float64",
-    "fvu": "float64",
-    "l0": "float64",
-    "dead": "int64",
-    "lr": "float64",
-}
 
 
 class Frozen:
@@ -62,28 +37,28 @@ class Frozen:
         return self.html
 
 
-class Result:
+class Result(ABC):
     """What all results share: `.card`, `.frame`, `.frames`, `.figure()`, `.save(path)`, `.freeze()` and a face."""
 
     card: Card
 
     @property
+    @abstractmethod
     def frames(self) -> dict[str, pd.DataFrame]:
         """Every table of the result by name."""
-        raise NotImplementedError
 
     @property
     def frame(self) -> pd.DataFrame:
         """The main table."""
         return next(iter(self.frames.values()))
 
+    @abstractmethod
     def figure(self) -> go.Figure:
         """A plotly figure for papers and slides."""
-        raise NotImplementedError
 
+    @abstractmethod
     def summary(self) -> str:
         """One line of text."""
-        raise NotImplementedError
 
     def html(self, *, live: bool = True) -> str:
         """The result as HTML: a script-free table and charts, which upgrade themselves in place when `live`."""
@@ -339,37 +314,6 @@ def _embedding(card: Card) -> bool:
     return card.model is not None and card.model.mode == "embedding"
 
 
-def model_ref(info: ModelInfo) -> ModelRef:
-    """The card's account of a loaded model."""
-    fields = {name: getattr(info, name) for name in ModelRef.model_fields if name != "checkpoint"}
-    checkpoint = info.checkpoint
-    if checkpoint is not None:
-        fields["checkpoint"] = {
-            "path": checkpoint.path,
-            "step": checkpoint.step,
-            "fingerprint": checkpoint.fingerprint,
-        }
-    return ModelRef(**fields)
-
-
-def manifest_model(record: dict[str, Any]) -> ModelRef:
-    """The card's account of the model that a manifest names."""
-    return ModelRef.model_validate({key: value for key, value in record.items() if key in ModelRef.model_fields})
-
-
-def dictionary_ref(sae: SparseAutoencoder) -> DictionaryRef:
-    """The card's account of a dictionary; one that was never saved has an empty path and fingerprint."""
-    return DictionaryRef(
-        path=str(sae.path or ""),
-        name=sae.cfg.name or (sae.path.stem if sae.path else "unsaved"),
-        architecture=sae.cfg.architecture,
-        d_in=sae.cfg.d_in,
-        d_sae=sae.cfg.d_sae,
-        layer=sae.cfg.layer,
-        fingerprint=sha256(sae.path) if sae.path else "",
-    )
-
-
 def open_capture(path: str | Path) -> Capture:
     """Open a capture folder; the manifest, the frame and the view need no torch, `.layers` does.
 
@@ -383,28 +327,7 @@ def open_capture(path: str | Path) -> Capture:
 
     data = read_capture(path)
     written = data.path / "card.json"
-    return Capture(data, _read_card(written, ActivationCaptureCard) if written.exists() else capture_card(data))
-
-
-def capture_card(data: CaptureData) -> ActivationCaptureCard:
-    """A capture's card as its manifest tells it, not yet finished."""
-    m = data.manifest
-    norms = [LayerNorms(layer=int(layer), **record["norms"]) for layer, record in m["layers"].items()]
-    sae = (m["sae"] or {}).get("dictionary")
-    return ActivationCaptureCard(
-        name=data.name,
-        model=manifest_model(m["model"]),
-        topic=data.topic,
-        n_probes=m["n_probes"],
-        layers=list(data.layers),
-        position=m["position"],
-        dtype=m["dtype"],
-        metadata_keys=m["metadata_keys"],
-        norms=norms,
-        probes=[ProbePreview(row=i, text=p.text) for i, p in enumerate(data.probes[:PROBE_PREVIEW])],
-        dictionary=DictionaryRef.model_validate(sae) if sae and "path" in sae else None,
-        notes=list(data.notes),
-    )
+    return Capture(data, read_card(written, ActivationCaptureCard) if written.exists() else capture_card(data))
 
 
 def open_training(path: str | Path) -> SaeTrain:
@@ -416,39 +339,10 @@ def open_training(path: str | Path) -> SaeTrain:
     import pandas as pd
 
     file = Path(path).expanduser()
-    card = _read_card(file.with_suffix(".card.json"), SaeTrainCard)
+    card = read_card(file.with_suffix(".card.json"), SaeTrainCard)
     history = file.with_suffix(".history.csv")
     try:
         frame = pd.read_csv(history, dtype=HISTORY_DTYPES)
     except (OSError, ValueError) as error:
         raise StoreError(f"{history} cannot be read: {error}") from error
     return SaeTrain(file, card, frame)
-
-
-def _read_card(path: Path, kind: type[CardT]) -> CardT:
-    try:
-        return kind.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise StoreError(
-            f"{path.parent} has no {path.name}; it was not written by aquin-nb, or not finished."
-        ) from None
-    except ValueError as error:
-        raise StoreError(f"{path} is damaged or from a newer aquin-nb: {str(error).splitlines()[0]}") from error
-
-
-def write_card(card: Card, path: Path) -> None:
-    """Write a card as JSON, whole or not at all."""
-    write_json(path, json.loads(card.model_dump_json()))
-
-
-def write_frame(frame: pd.DataFrame, path: Path) -> None:
-    """Write a frame as CSV, whole or not at all."""
-    with whole_file(path) as temporary:
-        frame.to_csv(temporary, index=False)
-
-
-def history_frame(points: list[tuple[Any, ...]]) -> pd.DataFrame:
-    """Logged points as a frame with the history's columns and dtypes, also when there are none."""
-    import pandas as pd
-
-    return pd.DataFrame(points, columns=list(HISTORY_DTYPES)).astype(HISTORY_DTYPES)

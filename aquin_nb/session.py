@@ -22,7 +22,8 @@ from .errors import DictionaryError, ModelError, SessionError, did_you_mean
 from .files import refuse_taken
 from .jobs import JobQueue
 from .progress import visible
-from .results import Capture, Inspection, SaeTrain, capture_card, dictionary_ref, model_ref, write_card
+from .records import capture_card, dictionary_ref, model_ref, write_card
+from .results import Capture, Inspection, SaeTrain
 from .verbs.align import sae_align
 from .verbs.sae import SaeVerbs
 
@@ -270,12 +271,13 @@ class Session:
     def _layers(self, layers: str | int | Sequence[int]) -> list[int]:
         if layers == "all":
             return list(range(self.model.n_layers))
-        if isinstance(layers, str) or not isinstance(layers, (int, Sequence)):
+        if isinstance(layers, int):
+            return [self.model.check_layer(layers)]
+        if isinstance(layers, str) or not isinstance(layers, Sequence):
             raise ModelError(f'layers must be "all", a number or a list of numbers, not {layers!r}.')
-        wanted = [layers] if isinstance(layers, int) else layers
-        if not wanted:
+        if not layers:
             raise ModelError("layers is empty; name at least one layer.")
-        return sorted({self.model.check_layer(layer) for layer in wanted})
+        return sorted({self.model.check_layer(layer) for layer in layers})
 
     def inspect(self, text: str, top: int = 10) -> Inspection:
         """Which features of the bound dictionary a text turns on: tokens × the `top` strongest.

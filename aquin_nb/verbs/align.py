@@ -12,7 +12,8 @@ from ..engine.sae import SparseAutoencoder, load_dictionary
 from ..files import claim_folder, refuse_taken
 from ..jobs import Job
 from ..progress import visible
-from ..results import SaeAlign, SaeTrain, dictionary_ref, write_card, write_frame
+from ..records import dictionary_ref, write_card, write_frame
+from ..results import SaeAlign, SaeTrain
 
 if TYPE_CHECKING:
     import pandas as pd

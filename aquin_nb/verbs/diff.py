@@ -14,7 +14,8 @@ from ..engine.sae import SparseAutoencoder
 from ..errors import DictionaryError
 from ..files import claim_folder, refuse_taken
 from ..progress import visible
-from ..results import SaeDiff, SaeTrain, dictionary_ref, model_ref, write_card, write_frame
+from ..records import dictionary_ref, model_ref, write_card, write_frame
+from ..results import SaeDiff, SaeTrain
 from .align import as_dictionary
 
 if TYPE_CHECKING:

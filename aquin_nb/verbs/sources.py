@@ -11,7 +11,8 @@ from ..engine.activations.captured import CaptureData
 from ..engine.activations.manifest import CAPTURE, read_manifest
 from ..engine.activations.store import Store
 from ..errors import DictionaryError, StoreError
-from ..results import Capture, SaeTrain, manifest_model
+from ..records import manifest_model
+from ..results import Capture, SaeTrain
 
 if TYPE_CHECKING:
     from torch import Tensor

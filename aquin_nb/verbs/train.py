@@ -23,7 +23,8 @@ from ..errors import Cancelled, OutputError, SessionError
 from ..files import free_folder, require_writable, sha256
 from ..jobs import Job
 from ..live import LiveTraining
-from ..results import Capture, SaeTrain, history_frame, model_ref, write_card, write_frame
+from ..records import history_frame, model_ref, write_card, write_frame
+from ..results import Capture, SaeTrain
 from .sources import Rows, from_store, open_activations
 
 if TYPE_CHECKING:

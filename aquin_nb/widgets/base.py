@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 import anywidget
@@ -43,9 +44,9 @@ class AquinWidget(anywidget.AnyWidget):  # type: ignore[misc]
     def _read_bundle(self) -> str:
         return bundle(self.bundle_name)
 
+    @abstractmethod
     def fallback_html(self) -> str:
         """What a reader without a kernel or without trust sees in a saved notebook, script-free."""
-        raise NotImplementedError
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
         bundle: tuple[dict[str, Any], dict[str, Any]] | None = super()._repr_mimebundle_(**kwargs)
