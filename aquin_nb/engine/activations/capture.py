@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -68,7 +69,7 @@ def capture(
         control: progress in probes under the stage "capture", and cancelling.
 
     Values are float32 whatever the model's dtype. When cancelled, the probes done so far are written as a capture
-    with complete=false before `Cancelled` goes on.
+    with complete=false before `Cancelled` goes on. When anything else fails, nothing is left behind.
 
     Raises:
         ProbeError: no probes, or one without a token to look at (the row is named).
@@ -86,55 +87,75 @@ def capture(
     forward = sorted({*wanted, *([] if encoded_layer is None else [encoded_layer])})
     output = Path(output).expanduser()
     files.require_space(output, len(probes) * len(wanted) * model.d_model * 4, f"A capture of {len(probes):,} probes")
+    with _all_or_nothing(output) as folder:
+        kept: dict[int, list[Tensor]] = {layer: [] for layer in wanted}
+        features: list[Tensor] = []
+        lengths: list[int] = []
+        notes: list[str] = []
+        stopped: Cancelled | None = None
+        try:
+            control.tick("capture", 0, len(probes), "probes")
+            for tokens in _batches(model, probes, len(forward)):
+                vectors, encoded = _look(model, tokens, forward, position, dictionary, encoded_layer, len(lengths))
+                for layer in wanted:
+                    kept[layer].append(vectors[layer])
+                features += encoded
+                lengths += tokens.mask.sum(1).tolist()
+                control.tick("capture", len(lengths), len(probes), "probes")
+        except Cancelled as cancelled:
+            if not lengths:
+                raise
+            stopped = cancelled
+            notes.append(f"Cancelled after {len(lengths):,} of {len(probes):,} probes.")
+        notes += _length_notes(model, probes[: len(lengths)], lengths, position)
+        records = {str(layer): _write_layer(model, folder, layer, torch.cat(kept[layer])) for layer in wanted}
+        sae = None
+        if encoded_layer is not None and dictionary is not None:
+            sae = _write_features(folder, encoded_layer, features, int(dictionary.cfg.d_sae))
+            sae["dictionary"] = {"d_in": model.d_model, "d_sae": sae["shape"][1], **(about_dictionary or {})}
+        done = [{"text": p.text, "metadata": p.metadata, "n_tokens": n} for p, n in zip(probes, lengths, strict=False)]
+        manifest = {
+            "schema_version": SCHEMA_VERSION,
+            "kind": CAPTURE,
+            "complete": stopped is None,
+            "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "name": name,
+            "topic": topic,
+            "model": dataclasses.asdict(model.info),
+            "position": position,
+            "dtype": CAPTURE_DTYPE,
+            "d_model": model.d_model,
+            "n_probes": len(lengths),
+            "metadata_keys": list(dict.fromkeys(key for probe in probes[: len(lengths)] for key in probe.metadata)),
+            "layers": records,
+            "sae": sae,
+            "notes": notes,
+            "probes": done,
+        }
+        files.write_json(folder / MANIFEST, manifest)
+        if stopped is not None:
+            raise stopped
+        return CaptureData(folder, manifest)
+
+
+@contextmanager
+def _all_or_nothing(output: Path) -> Iterator[Path]:
+    """Claim the folder; a failure before the manifest stands in it takes away what was written, so that a retry works.
+
+    The folder was empty, so every shard in it is this run's; it goes too if this run made it and nothing else is there.
+    """
+    made = not output.exists()
     folder = files.claim_folder(output, MANIFEST)
-    kept: dict[int, list[Tensor]] = {layer: [] for layer in wanted}
-    features: list[Tensor] = []
-    lengths: list[int] = []
-    notes: list[str] = []
-    stopped: Cancelled | None = None
     try:
-        control.tick("capture", 0, len(probes), "probes")
-        for tokens in _batches(model, probes, len(forward)):
-            vectors, encoded = _look(model, tokens, forward, position, dictionary, encoded_layer, len(lengths))
-            for layer in wanted:
-                kept[layer].append(vectors[layer])
-            features += encoded
-            lengths += tokens.mask.sum(1).tolist()
-            control.tick("capture", len(lengths), len(probes), "probes")
-    except Cancelled as cancelled:
-        if not lengths:
-            raise
-        stopped = cancelled
-        notes.append(f"Cancelled after {len(lengths):,} of {len(probes):,} probes.")
-    notes += _length_notes(model, probes[: len(lengths)], lengths, position)
-    records = {str(layer): _write_layer(model, folder, layer, torch.cat(kept[layer])) for layer in wanted}
-    sae = None
-    if encoded_layer is not None and dictionary is not None:
-        sae = _write_features(folder, encoded_layer, features, int(dictionary.cfg.d_sae))
-        sae["dictionary"] = {"d_in": model.d_model, "d_sae": sae["shape"][1], **(about_dictionary or {})}
-    done = [{"text": p.text, "metadata": p.metadata, "n_tokens": n} for p, n in zip(probes, lengths, strict=False)]
-    manifest = {
-        "schema_version": SCHEMA_VERSION,
-        "kind": CAPTURE,
-        "complete": stopped is None,
-        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "name": name,
-        "topic": topic,
-        "model": dataclasses.asdict(model.info),
-        "position": position,
-        "dtype": CAPTURE_DTYPE,
-        "d_model": model.d_model,
-        "n_probes": len(lengths),
-        "metadata_keys": list(dict.fromkeys(key for probe in probes[: len(lengths)] for key in probe.metadata)),
-        "layers": records,
-        "sae": sae,
-        "notes": notes,
-        "probes": done,
-    }
-    files.write_json(folder / MANIFEST, manifest)
-    if stopped is not None:
-        raise stopped
-    return CaptureData(folder, manifest)
+        yield folder
+    except BaseException:
+        if not (folder / MANIFEST).exists():
+            for shard in (*folder.glob("layers/layer_*.pt"), *folder.glob("sae/sae_layer_*.pt")):
+                shard.unlink(missing_ok=True)
+            for place in (folder / "layers", folder / "sae", *([folder] if made else [])):
+                with suppress(OSError):
+                    place.rmdir()
+        raise
 
 
 def _require_position(model: Model, position: str) -> None:
@@ -149,7 +170,7 @@ def _layers(model: Model, layers: str | int | Sequence[int]) -> list[int]:
         return list(range(model.n_layers))
     if isinstance(layers, str):
         raise ModelError(f"layers={layers!r} is neither 'all', a layer number nor a list of them.")
-    chosen = [model.check_layer(layer) for layer in ([layers] if isinstance(layers, int) else layers)]
+    chosen = [model.check_layer(layer) for layer in (layers if isinstance(layers, Iterable) else [layers])]
     if not chosen:
         raise ModelError(f"layers is empty; name one of 0 to {model.n_layers - 1}, or 'all'.")
     return sorted(set(chosen))
@@ -176,7 +197,7 @@ def _batches(model: Model, probes: Sequence[Probe], n_layers: int) -> Iterator[T
     budget = max(1, min(TOKENS_A_BATCH, RESIDUAL_BYTES // (n_layers * model.d_model * 4)))
     for start in range(0, len(probes), 256):
         texts = [probe.text for probe in probes[start : start + 256]]
-        tokens = model.tokenize(texts, max_tokens=model.context)
+        tokens = model.tokenize(texts)
         lengths = tokens.mask.sum(1).tolist()
         at = 0
         while at < len(texts):
@@ -244,12 +265,12 @@ def _require_finite(vectors: Mapping[int, Tensor], before: int) -> None:
 
 def _length_notes(model: Model, probes: Sequence[Probe], lengths: Sequence[int], position: str) -> list[str]:
     notes = []
-    full = [row for row, length in enumerate(lengths) if length >= model.context]
+    limit = model.text_limit
+    full = [row for row, length in enumerate(lengths) if length >= limit]
     whole = model.encode([probes[row].text for row in full])
-    frame = 0 if model.bos_id is None else 1
-    if cut := [row + 1 for row, ids in zip(full, whole, strict=True) if len(ids) + frame > model.context]:
-        notes.append(f"{_rows(cut)} longer than the model's context and cut to {model.context} tokens.")
-    if position == "last" and frame == 0 and (first := [row + 1 for row, n in enumerate(lengths) if n == 1]):
+    if cut := [row + 1 for row, ids in zip(full, whole, strict=True) if len(ids) + model.policy.frame > limit]:
+        notes.append(f"{_rows(cut)} longer than {limit:,} tokens, the most that is read of a text, and cut there.")
+    if position == "last" and model.bos_id is None and (first := [row + 1 for row, n in enumerate(lengths) if n == 1]):
         notes.append(f"{_rows(first)} a single token, at position 0, where norms can be far from the usual.")
     return notes
 

@@ -6,7 +6,7 @@
                              "col_indices": int64 [nnz], "values": float32 [nnz]}: the probes' features, row by row
 
 torch is imported only when a tensor is read, so that manifest and frame open on a machine without it; every shard is
-read with `torch.load(weights_only=True)`.
+read without running anything in it (`models.torchfiles`).
 """
 
 from __future__ import annotations
@@ -119,18 +119,18 @@ class CaptureData:
         record = self.manifest.get("sae")
         if record is None:
             return None
-        import torch
-
         where = self.path / MANIFEST
         shape, path = field(record, "shape", list, where), member(self.path, field(record, "file", str, where))
         field(record, "sha256", str, where)
         shard = _read_shard(self.path, record)
+        import torch
+
         try:
             rows = torch.arange(shape[0]).repeat_interleave(shard["crow_indices"].diff())
             indices = torch.stack([rows, shard["col_indices"]])  # COO: torch warns on every use of CSR
             return torch.sparse_coo_tensor(indices, shard["values"], shape, check_invariants=True).coalesce()
-        except (KeyError, RuntimeError, TypeError, AttributeError) as error:
-            raise StoreError(f"{path} is damaged: {error}.") from None
+        except (KeyError, RuntimeError, TypeError, AttributeError):
+            raise StoreError(f"{path} is damaged: it does not hold the features that the manifest says.") from None
 
     def verify(self) -> None:
         """Read every shard and compare with the recorded hashes.
@@ -168,13 +168,13 @@ def _sound(folder: Path, record: Mapping[str, Any]) -> Path:
 def _read_shard(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     path = _sound(folder, record)
     try:
-        import torch
+        from ..models.torchfiles import Unreadable, load_plain
     except ImportError:
         raise StoreError("Reading a capture's tensors needs torch: pip install 'aquin-nb[engine]'.") from None
     try:
-        shard = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged file
-        raise StoreError(f"{path} cannot be read ({str(error).splitlines()[0]:.120}).") from None
+        shard = load_plain(path)
+    except Unreadable as error:
+        raise StoreError(f"{path} {error}.") from None
     if not isinstance(shard, dict):
         raise StoreError(f"{path} holds a {type(shard).__name__} where a dictionary of tensors is expected.")
     return shard

@@ -15,12 +15,14 @@ from ...control import Control
 from ...errors import CorpusError, StoreError
 from .contexts import ContextBatch, contexts, exclusions
 from .corpus import Corpus
-from .store import DTYPES, Store, StoreWriter, dtype_name, row_bytes
+from .store import DTYPES, Store, StoreWriter, chunk_of, dtype_name, row_bytes
 
 if TYPE_CHECKING:
     from ..models import Model
 
 TOKENS_A_BATCH = {"cpu": 2048, "cuda": 16384}
+FLUSH_SECONDS = 15.0
+CHUNKS = 20  # at least, of a collection of 20,000 rows or more: what a kill may lose is a twentieth
 HEADROOM = 8.0  # "auto" takes float16 only if the first batch stays this far below its largest number
 
 
@@ -52,7 +54,7 @@ def harvest(
     Raises:
         ModelError: no such layer, or a context size that the model cannot read.
         StoreError: an activation is NaN or infinite (layer and document are named).
-        OutOfMemory: from the model; says which batch size to try.
+        OutOfMemory: from the model: not even one row fits.
     """
     layers = [model.check_layer(layer) for layer in layers]
     budget = TOKENS_A_BATCH.get(torch.device(model.device).type, TOKENS_A_BATCH["cuda"])
@@ -93,7 +95,8 @@ def collect(
         dtype: on disk: float16, bfloat16, float32, or auto: bfloat16 for a bfloat16 model (exact), else float16 if the
             first batch fits into it with room, else bfloat16.
         minimum: fewer rows than this are an error (the trainer passes one batch); nothing is left behind then.
-        chunk_rows: rows a chunk, the most that a kill can lose; None keeps chunks near 32 MB.
+        chunk_rows: rows a chunk; None keeps chunks below 32 MB and a twentieth of `tokens` (1,000 rows at least). A
+            chunk is also written when 15 seconds have passed since the last: a kill loses no more than that.
         control: progress in rows under the stage "collect", and cancelling.
 
     On `Cancelled`, and on any other error, what was collected so far stays as a readable store with complete=false.
@@ -123,7 +126,11 @@ def collect(
         raise CorpusError(f"{corpus.name} gives no token to analyse; give a corpus with longer texts.")
     about = _about(model, corpus, layer, unit, context_size)
     chosen = _chosen_dtype(dtype, model, first.x[layer])
-    with StoreWriter(output, d_in=model.d_model, dtype=chosen, about=about, chunk_rows=chunk_rows) as writer:
+    if chunk_rows is None:
+        chunk_rows = min(chunk_of(model.d_model, chosen), max(1000, tokens // CHUNKS))
+    with StoreWriter(
+        output, d_in=model.d_model, dtype=chosen, about=about, chunk_rows=chunk_rows, seconds=FLUSH_SECONDS
+    ) as writer:
         taken: Harvest | None = first
         while taken is not None:
             room = tokens - writer.rows

@@ -57,7 +57,7 @@ def contexts(
         raise ModelError(
             f"context_size={context_size} is more than the {model.context} tokens {model.info.name} reads."
         )
-    frame = 1 if model.mode == "llm" else model.tokenizer.num_special_tokens_to_add()
+    frame = max(1, model.policy.frame)  # position 0 is never analysed, BOS or not
     if context_size <= frame:
         raise ModelError(f"context_size={context_size} leaves no room for text; use at least {frame + 1}, better 128.")
     if batch_size < 1:
@@ -79,8 +79,8 @@ Row = tuple[list[int], list[int]]  # ids and document indices
 
 
 def _packed(model: Model, corpus: Documents, context_size: int) -> Iterator[Row]:
-    start = [] if model.bos_id is None else [model.bos_id]
-    room = context_size - len(start)
+    before = [-1] * model.policy.frame  # a language model's frame is BOS
+    room = context_size - len(before)
     ids: list[int] = []
     origin: list[int] = []
     index = -1
@@ -94,19 +94,21 @@ def _packed(model: Model, corpus: Documents, context_size: int) -> Iterator[Row]
             origin.extend([index] * len(document))
         whole = len(ids) // room * room
         for at in range(0, whole, room):
-            yield start + ids[at : at + room], [-1] * len(start) + origin[at : at + room]
+            yield model.framed(ids[at : at + room]), before + origin[at : at + room]
         del ids[:whole], origin[:whole]
     if ids:
-        yield start + ids, [-1] * len(start) + origin
+        yield model.framed(ids), before + origin
 
 
 def _framed(model: Model, corpus: Documents, context_size: int) -> Iterator[Row]:
-    index = 0
+    index = -1
+    room = context_size - model.policy.frame
     for texts in _groups(corpus.documents()):
-        encoded = model.tokenizer(texts, truncation=True, max_length=context_size, return_overflowing_tokens=True)
-        for ids, text in zip(encoded["input_ids"], encoded["overflow_to_sample_mapping"], strict=True):
-            yield ids, [index + text] * len(ids)
-        index += len(texts)
+        for document in model.encode(texts):
+            index += 1
+            for at in range(0, max(1, len(document)), room):
+                ids = model.framed(document[at : at + room])
+                yield ids, [index] * len(ids)
 
 
 def _groups(texts: Iterable[str]) -> Iterator[list[str]]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import resources
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ...errors import AquinError, CorpusError
 from . import hub
+from .rows import json_rows, jsonl_rows, kind, lines
 
+PACKAGED = "packaged"
 DEFAULT_HUB_NAME = "Skylion007/openwebtext"
 DOCUMENT_CHARACTERS = 4000  # paragraphs of a .txt are gathered into documents of about this length
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?(:[\w.-]+)?")
@@ -50,20 +50,11 @@ class Corpus:
         if not found:
             raise CorpusError(f"{self.name} holds no text; give a corpus with at least one document.")
 
-    def limited(self, limit: int) -> Corpus:
-        """The same corpus, of which at most `limit` rows are read."""
-        if limit < 1:
-            raise CorpusError(f"limit={limit} leaves no document; it must be at least 1.")
-        rows = self._rows
-        return Corpus(self.name, f"{self.why}; first {limit:,} rows", lambda: islice(rows(), limit))
-
     def __repr__(self) -> str:
         return f"Corpus({self.name!r}, why={self.why!r})"
 
 
-def open_corpus(
-    source: object = None, *, text_key: str = "text", split: str = "train", limit: int | None = None
-) -> Corpus:
+def open_corpus(source: object = None, *, text_key: str = "text", split: str = "train") -> Corpus:
     """A corpus from whatever holds text.
 
     `source` may be
@@ -74,6 +65,7 @@ def open_corpus(
     - a list or any iterable of strings or of mappings with `text_key`; an iterator can be read only once;
     - a `datasets` dataset, in memory or streamed (of a dataset dictionary, `split` is taken);
     - a hub name, `"org/name"` or `"org/name:config"`, streamed;
+    - "packaged": the sample in this package, without any network;
     - None: the hub's OpenWebText streamed when it can be reached, else the sample in this package; `.why` says which
       and why.
 
@@ -89,8 +81,6 @@ def open_corpus(
     ['One text.', 'Another.']
     """
     corpus = _opened(source, text_key, split)
-    if limit is not None:
-        corpus = corpus.limited(limit)
     if not isinstance(source, Iterator) and source is not None:
         next(corpus.documents())
     return corpus
@@ -99,7 +89,7 @@ def open_corpus(
 def packaged_sample(why: str = "asked for") -> Corpus:
     """The text sample in this package (public-domain prose and WordNet glosses, about 1 MB); needs no network."""
     path = Path(str(resources.files("aquin_nb.engine.models").joinpath("tiny/sample.jsonl")))
-    return Corpus("packaged sample", why, lambda: _jsonl(path, "text"))
+    return Corpus("packaged sample", why, lambda: _rows(jsonl_rows(path, CorpusError), "text"))
 
 
 def _opened(source: object, text_key: str, split: str) -> Corpus:
@@ -107,6 +97,8 @@ def _opened(source: object, text_key: str, split: str) -> Corpus:
         return _default(text_key)
     if isinstance(source, Corpus):
         return source
+    if source == PACKAGED and isinstance(source, str):
+        return packaged_sample()
     if isinstance(source, (str, os.PathLike)):
         return _named(source, text_key, split)
     if isinstance(source, Mapping):
@@ -115,7 +107,7 @@ def _opened(source: object, text_key: str, split: str) -> Corpus:
         return _opened(source[split], text_key, split)
     if isinstance(source, (bytes, bytearray)) or not isinstance(source, Iterable):
         raise CorpusError(
-            f"A corpus comes from a path, a hub name, a datasets dataset or a list of texts, not {_kind(source)}."
+            f"A corpus comes from a path, a hub name, a datasets dataset or a list of texts, not {kind(source)}."
         )
     if type(source).__module__.partition(".")[0] == "datasets":
         return _dataset(source, text_key)
@@ -162,27 +154,14 @@ def _file(path: Path, text_key: str) -> Corpus:
         raise CorpusError(f"{path} is empty; give a file with text.")
     if suffix == ".txt":
         return Corpus(str(path), "asked for", lambda: _plain_text(path))
-    read = _json if suffix == ".json" else _jsonl
-    return Corpus(str(path), "asked for", lambda: read(path, text_key))
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    try:
-        with open(path, "rb") as stream:
-            for number, raw in enumerate(stream, 1):
-                try:
-                    yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
-                except UnicodeDecodeError as error:
-                    reason = f"not UTF-8 text ({error.reason})"
-                    raise CorpusError(f"{path}, line {number}: {reason}; save the file as UTF-8.") from None
-    except OSError as error:
-        raise CorpusError(f"{path} cannot be read: {error.strerror or error}.") from error
+    read = json_rows if suffix == ".json" else jsonl_rows
+    return Corpus(str(path), "asked for", lambda: _rows(read(path, CorpusError), text_key))
 
 
 def _plain_text(path: Path) -> Iterator[tuple[str, str | None]]:
     document: list[str] = []
     size, start = 0, 1
-    for number, line in _lines(path):
+    for number, line in lines(path, CorpusError):
         if "\0" in line:
             raise CorpusError(f"{path}, line {number}: holds a zero byte; this is no plain text.")
         if not line.strip() and size >= DOCUMENT_CHARACTERS:
@@ -193,31 +172,6 @@ def _plain_text(path: Path) -> Iterator[tuple[str, str | None]]:
             size += len(line)
     if text := "".join(document).strip():  # what is left may be the blank lines at the end of the file
         yield f"{path}, line {start}", text
-
-
-def _jsonl(path: Path, text_key: str) -> Iterator[tuple[str, str | None]]:
-    for number, line in _lines(path):
-        if line.strip():
-            where = f"{path}, line {number}"
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                reason = f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
-                raise CorpusError(f"{where}: not JSON ({reason}).") from None
-            yield where, _text(row, text_key, where)
-
-
-def _json(path: Path, text_key: str) -> Iterator[tuple[str, str | None]]:
-    text = "".join(line for _, line in _lines(path))
-    try:
-        rows = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        where = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-        raise CorpusError(f"{path}{where}: not JSON ({reason}). One object a line is .jsonl.") from None
-    if not isinstance(rows, list):
-        raise CorpusError(f"{path} holds {_kind(rows)} where a list of texts or of objects is expected.")
-    yield from _iterable(rows, text_key, f"{path}, row")
 
 
 def _dataset(source: Iterable[Any], text_key: str) -> Corpus:
@@ -249,6 +203,11 @@ def _iterable(rows: Iterable[object], text_key: str, where: str) -> Iterator[tup
         yield f"{where} {number}", _text(row, text_key, f"{where} {number}")
 
 
+def _rows(rows: Iterable[tuple[str, object]], text_key: str) -> Iterator[tuple[str, str | None]]:
+    for where, row in rows:
+        yield where, _text(row, text_key, where)
+
+
 def _text(row: object, text_key: str, where: str) -> str | None:
     if isinstance(row, Mapping):
         if text_key not in row:
@@ -256,14 +215,8 @@ def _text(row: object, text_key: str, where: str) -> str | None:
         row = row[text_key]
     if row is None or isinstance(row, str):
         return row
-    raise CorpusError(f"{where}: {_kind(row)} where a text is expected.")
+    raise CorpusError(f"{where}: {kind(row)} where a text is expected.")
 
 
 def _no_key(text_key: str, found: list[str], where: str) -> str:
     return f"{where} has no key {text_key!r}; it has {', '.join(found) or 'none'}. Name the one with text by text_key=."
-
-
-def _kind(value: object) -> str:
-    names: dict[type, str] = {dict: "an object", list: "a list", str: "a text", bytes: "bytes"}
-    names |= {bool: "true/false", int: "a number", float: "a number"}
-    return names.get(type(value), f"a {type(value).__name__}")

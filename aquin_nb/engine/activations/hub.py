@@ -11,7 +11,7 @@ from ...errors import CorpusError, NetworkError
 
 REACH_SECONDS = 3.0
 OPEN_SECONDS = 30.0  # listing a large dataset's files and fetching its first rows, once the hub is known to answer
-OFFLINE_OPTIONS = "Offline: give a .txt, .json or .jsonl file, a list of texts, or corpus=packaged_sample()."
+OFFLINE_OPTIONS = 'Offline: give a .txt, .json or .jsonl file, a list of texts, or corpus="packaged".'
 PARQUET_REVISION = "refs/convert/parquet"
 
 T = TypeVar("T")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import ProbeError, did_you_mean
+from .rows import json_rows, jsonl_rows, kind
 
 TEXT_KEYS = ("text", "prompt")  # the first one present in a row is its text
 
@@ -54,9 +55,15 @@ def read_probes(source: str | os.PathLike[str] | Sequence[object]) -> list[Probe
         raise ProbeError("A single probe was given where a list is expected; put it in a list: [probe].")
     elif isinstance(source, Sequence) and not isinstance(source, (bytes, bytearray)):
         rows = ((f"row {number}", row) for number, row in enumerate(source, 1))
+    elif callable(getattr(source, "to_dict", None)):  # pandas
+        name = type(source).__name__
+        advice = "its .to_list()" if name == "Series" else "its .to_dict('records')"
+        raise ProbeError(f"Probes come from a list, not from a {name}; give {advice}.")
+    elif isinstance(source, Iterable) and not isinstance(source, (bytes, bytearray)):
+        raise ProbeError(f"Probes come from a list, not from {kind(source)}; give list(...) of it.")
     else:
         raise ProbeError(
-            f"Probes come from a .json or .jsonl path or a list of texts or dictionaries, not from {_kind(source)}."
+            f"Probes come from a .json or .jsonl path or a list of texts or dictionaries, not from {kind(source)}."
         )
     probes = [_probe(row, where) for where, row in rows]
     if not probes:
@@ -69,11 +76,15 @@ def builtin_probes(topic: str = "general knowledge", count: int = 6) -> list[Pro
     """The first `count` built-in probes of a topic, labels as metadata; each prefix is balanced over the labels.
 
     Raises:
-        ProbeError: no such topic (nearest names), or it has fewer than `count` probes.
+        ProbeError: no such topic (nearest names), it has fewer than `count` probes, or either is of another type.
 
     >>> [probe.metadata["label"] for probe in builtin_probes("sentiment", 2)]
     ['positive', 'negative']
     """
+    if not isinstance(topic, str):
+        raise ProbeError(f"topic={topic!r:.60} is {kind(topic)}; name one of {', '.join(topics())}.")
+    if isinstance(count, bool) or not isinstance(count, (int, np.integer)):
+        raise ProbeError(f"count={count!r:.60} is no whole number; say how many built-in probes, such as 6.")
     rows = _builtin().get(_normal(topic))
     if rows is None:
         raise ProbeError(f"There are no built-in probes on {topic!r}. {did_you_mean(_normal(topic), topics())}")
@@ -109,47 +120,9 @@ def _file_rows(name: str) -> Iterator[tuple[str, object]]:
         raise ProbeError(f"{path} is {'a folder' if path.is_dir() else 'not there'}; give a .json or .jsonl file.")
     if path.suffix.lower() not in (".json", ".jsonl"):
         raise ProbeError(f"{path} has the extension {path.suffix!r}; probes are read from .json and .jsonl files.")
-    text = _decoded(path)
-    if not text.strip():
+    if path.stat().st_size == 0:
         raise ProbeError(f"{path} is empty; write one probe a row.")
-    return _json_rows(path, text) if path.suffix.lower() == ".json" else _jsonl_rows(path, text)
-
-
-def _decoded(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ProbeError(f"{path} cannot be read: {error.strerror or error}.") from error
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ProbeError(f"{path}, line {line}: not UTF-8 text ({error.reason}); save the file as UTF-8.") from None
-
-
-def _json_rows(path: Path, text: str) -> Iterator[tuple[str, object]]:
-    try:
-        rows = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        where = f"line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else "somewhere"
-        reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-        raise ProbeError(f"{path}, {where}: not JSON ({reason}). One object a line is .jsonl.") from None
-    if not isinstance(rows, list):
-        raise ProbeError(f"{path} holds {_kind(rows)} where a list of probes is expected.")
-    for number, row in enumerate(rows, 1):
-        yield f"{path}, row {number}", row
-
-
-def _jsonl_rows(path: Path, text: str) -> Iterator[tuple[str, object]]:
-    for number, line in enumerate(text.split("\n"), 1):  # not splitlines: JSON strings may hold U+2028 and the like
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            reason = f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
-            raise ProbeError(f"{path}, line {number}: not JSON ({reason}).") from None
-        yield f"{path}, line {number}", row
+    return (json_rows if path.suffix.lower() == ".json" else jsonl_rows)(path, ProbeError)
 
 
 def _probe(row: object, where: str) -> Probe:
@@ -160,7 +133,7 @@ def _probe(row: object, where: str) -> Probe:
     if isinstance(row, str):
         return Probe(_text(row, where))
     if not isinstance(row, Mapping):
-        raise ProbeError(f"{where}: {_kind(row)} where a text or an object with a text is expected.")
+        raise ProbeError(f"{where}: {kind(row)} where a text or an object with a text is expected.")
     key = next((key for key in TEXT_KEYS if key in row), None)
     if key is not None:
         rest = {name: value for name, value in row.items() if name != key}
@@ -169,7 +142,7 @@ def _probe(row: object, where: str) -> Probe:
         text = _text(row["instruction"], where, "instruction")
         response = row.get("response")
         if response is not None and not isinstance(response, str):
-            raise ProbeError(f"{where}: response is {_kind(response)}, not a text.")
+            raise ProbeError(f"{where}: response is {kind(response)}, not a text.")
         if response and response.strip():
             text = f"{text}\n\n{_text(response, where, 'response')}"
         return Probe(text, _metadata(row, where))
@@ -179,7 +152,7 @@ def _probe(row: object, where: str) -> Probe:
 
 def _text(value: object, where: str, key: str = "text") -> str:
     if not isinstance(value, str):
-        raise ProbeError(f"{where}: {key} is {_kind(value)}, not a text.")
+        raise ProbeError(f"{where}: {key} is {kind(value)}, not a text.")
     if not value.strip():
         raise ProbeError(f"{where}: {key} is blank; fill it in or remove the row.")
     try:
@@ -208,9 +181,3 @@ def _plain(value: object) -> object:
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"{type(value).__name__} is not a JSON value")
-
-
-def _kind(value: object) -> str:
-    names: dict[type, str] = {type(None): "null", dict: "an object", list: "a list", str: "a text", bool: "true/false"}
-    names |= {int: "a number", float: "a number"}
-    return names.get(type(value), f"a {type(value).__name__}")

@@ -13,6 +13,8 @@ kill left unnamed is not part of the store. Row i of x is the activation of toke
 from __future__ import annotations
 
 import contextlib
+import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -59,6 +61,7 @@ class StoreWriter:
 
     `about` is copied into the manifest: model, layer, hook, context_size, corpus, exclusions, unit. Beside it stand
     schema_version, kind, complete, created_at, d_in, dtype, chunks [{file, rows, sha256}], statistics and notes.
+    A chunk has `chunk_rows` rows (default: 32 MB of them), fewer when `seconds` have passed since the last one.
 
     Raises:
         OutputError: the folder holds something already (another writer's store included), or cannot be written.
@@ -66,11 +69,19 @@ class StoreWriter:
     """
 
     def __init__(
-        self, folder: Path, *, d_in: int, dtype: str, about: Mapping[str, Any], chunk_rows: int | None = None
+        self,
+        folder: Path,
+        *,
+        d_in: int,
+        dtype: str,
+        about: Mapping[str, Any],
+        chunk_rows: int | None = None,
+        seconds: float = math.inf,
     ) -> None:
         self.folder, self.rows, self.notes = files.claim_folder(folder, MANIFEST), 0, list[str]()
         self._dtype = DTYPES[dtype]
-        self._chunk_rows = chunk_rows or max(1024, CHUNK_BYTES // row_bytes(d_in, dtype))
+        self._chunk_rows = chunk_rows or chunk_of(d_in, dtype)
+        self._seconds, self._written = seconds, time.monotonic()
         self._statistics = NormStatistics(d_in)
         self._chunks: list[ChunkInfo] = []
         self._waiting: list[Chunk] = []
@@ -98,6 +109,8 @@ class StoreWriter:
         self.rows += len(x)
         while self._n_waiting >= self._chunk_rows:
             self._write_chunk(self._chunk_rows)
+        if self._n_waiting and time.monotonic() - self._written >= self._seconds:
+            self._write_chunk(self._n_waiting)
 
     def close(self, *, complete: bool = True) -> Store:
         """Write what is left and mark the store complete; the store is then open for reading."""
@@ -138,6 +151,7 @@ class StoreWriter:
         self._waiting = [Chunk(*(part[rows:].clone() for part in joined))]
         self._n_waiting -= rows
         self._write_manifest(complete=False)
+        self._written = time.monotonic()
 
     def _write_manifest(self, *, complete: bool) -> None:
         chunks = [{"file": chunk.file, "rows": chunk.rows, "sha256": chunk.sha256} for chunk in self._chunks]
@@ -261,6 +275,11 @@ def row_bytes(d_in: int, dtype: str) -> int:
     return d_in * DTYPES[dtype].itemsize + ORIGIN_BYTES
 
 
+def chunk_of(d_in: int, dtype: str) -> int:
+    """Rows of a chunk near 32 MB."""
+    return max(1024, CHUNK_BYTES // row_bytes(d_in, dtype))
+
+
 def fitting(x: Tensor, dtype: torch.dtype) -> Tensor:
     """`x` if every value is finite and within the range of `dtype`.
 
@@ -273,7 +292,10 @@ def fitting(x: Tensor, dtype: torch.dtype) -> Tensor:
     if peak == float("inf") or peak != peak:
         raise StoreError("Activations are not finite (NaN or infinity); nothing of this batch was kept.")
     name = str(dtype).removeprefix("torch.")
-    raise StoreError(f"An activation of {peak:,.0f} does not fit {name}; use dtype='bfloat16' or 'float32'.")
+    raise StoreError(
+        f"An activation of {peak:,.0f} does not fit {name}, the number format of this store. Load the model with"
+        " dtype='bfloat16': its activations are kept in bfloat16, which has room."
+    )
 
 
 def dtype_name(wanted: str, choices: Sequence[str] = ("auto", *DTYPES)) -> str:

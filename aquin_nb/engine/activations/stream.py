@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -18,6 +18,10 @@ BUFFER_BYTES = 512 << 20
 PIECE_ROWS = 512  # a store is read in pieces of at most so many neighbouring rows, in random order,
 PIECES_IN_BUFFER = 64  # and of fewer when the buffer is small, so that many places are mixed at any time
 MAPPED_CHUNKS = 256
+FEWEST_DOCUMENTS = 20  # with fewer of them, blocks of rows are held out
+BLOCK_ROWS = 256
+BLOCKS = 64  # at least, where there are as many rows
+OVERSHOOT = 1.25  # of the rows wanted, so that one long document does not take a large part of the data
 
 
 class _Rows(Protocol):
@@ -29,6 +33,10 @@ class _Rows(Protocol):
 
     def read(self, chunk: int, start: int, stop: int) -> Tensor: ...
 
+    def documents(self, chunk: int, start: int, stop: int) -> NDArray[np.int64] | None:
+        """The document of each row; None where rows stand for themselves."""
+        ...
+
 
 class ShuffledStream:
     """Batches float32 [batch_size, d_in] in random order; each training row exactly once an epoch.
@@ -37,14 +45,18 @@ class ShuffledStream:
     neighbouring rows, drawn in random order from the whole store into the buffer; the buffer is permuted, half of it
     is given out and the room filled again. Rows left over at the end of an epoch, fewer than a batch, are dropped;
     data smaller than one batch makes `batch_size` as small as the data, and `notes` says so. All of it follows from
-    `seed`.
+    `seed`, and none of it from how a store is cut into chunks.
+
+    Rows of a store are held out by whole documents: neighbouring tokens of one text are near copies of one another, and
+    with copies on both sides memorising would look like learning. With fewer than 20 documents, blocks of at most 256
+    neighbouring rows are held out instead, and `notes` says so. Rows of a tensor stand for themselves.
 
     Args:
         source: a `Store`, or a float tensor [n, d_in] (rows in memory, a layer of a capture).
         batch_size: rows a batch.
         seed: of the order and of the held-out rows.
-        held_out: share of rows, chosen by a hash of seed and row number, that never appear in a batch; at least one
-            row when there are two. 0 holds nothing out.
+        held_out: share of rows that never appear in a batch, chosen by a hash of the seed and of the number of the
+            document, block or row; at least one of these when there are two. 0 holds nothing out.
         buffer_rows: rows in memory; None takes 512 MB of them.
 
     Attributes:
@@ -77,7 +89,7 @@ class ShuffledStream:
             raise StoreError(f"{source!r:.200} has no rows; collect activations first.")
         self.d_in, self._seed, self.notes = self._source.d_in, seed, list[str]()
         self._starts = np.concatenate([[0], np.cumsum(self._source.sizes)])
-        self._limit, self.held_out_rows = self._split(held_out)
+        self._choice, self.held_out_rows = self._chosen(held_out)
         self.rows = self._total - self.held_out_rows
         self.batch_size = min(batch_size, self.rows)
         if self.batch_size < batch_size:
@@ -109,7 +121,7 @@ class ShuffledStream:
 
     def held_out(self, max_rows: int | None = None) -> Tensor:
         """Held-out rows, float32 [m, d_in], in store order; with `max_rows` a random choice, the same each time."""
-        chosen = np.concatenate([self._held_out_indices(part) for part in self._ranges()])
+        chosen = np.concatenate([self._held_out_indices(chunk) for chunk in range(len(self._source.sizes))])
         if max_rows is not None and len(chosen) > max_rows:
             chosen = np.sort(chosen[np.argsort(self._hash(chosen), kind="stable")[:max_rows]])
         parts = [torch.empty(0, self.d_in)]
@@ -121,14 +133,16 @@ class ShuffledStream:
 
     def _permuted(self, random: np.random.Generator) -> Iterator[Tensor]:
         if self._resident is None:
-            self._resident = torch.cat([self._training(start, stop) for start, stop in self._ranges()])
+            self._resident = torch.cat(
+                [self._training(*self._range(chunk)) for chunk in range(len(self._source.sizes))]
+            )
         order = torch.from_numpy(random.permutation(self.rows))
         for start in range(0, self.batches_per_epoch * self.batch_size, self.batch_size):
             yield self._resident[order[start : start + self.batch_size]].to(torch.float32, copy=True)
 
     def _buffered(self, random: np.random.Generator) -> Iterator[Tensor]:
         size = max(1, min(PIECE_ROWS, self._buffer_rows // PIECES_IN_BUFFER))
-        pieces = np.array([piece for part in self._ranges() for piece in _pieces(*part, size)])
+        pieces = np.array(list(_pieces(0, self._total, size)))
         random.shuffle(pieces)
         buffer = torch.empty(self._buffer_rows, self.d_in, dtype=self._source.dtype)
         filled, at = 0, 0
@@ -148,47 +162,118 @@ class ShuffledStream:
             buffer[: filled - give] = buffer[order[give:]]
             filled -= give
 
-    def _ranges(self) -> Iterator[tuple[int, int]]:
-        """First and last (exclusive) row number of each chunk."""
-        yield from zip(self._starts[:-1].tolist(), self._starts[1:].tolist(), strict=True)
+    def _range(self, chunk: int) -> tuple[int, int]:
+        """First and last (exclusive) row number of a chunk."""
+        return int(self._starts[chunk]), int(self._starts[chunk + 1])
 
     def _training(self, start: int, stop: int) -> Tensor:
-        """Training rows among rows `start` to `stop` of one chunk, in the source's dtype."""
-        chunk = int(np.searchsorted(self._starts, start, side="right")) - 1
-        first = int(self._starts[chunk])
-        rows = self._source.read(chunk, start - first, stop - first)
-        return rows[torch.from_numpy(~self._is_held_out(np.arange(start, stop)))]
+        """Training rows among rows `start` to `stop`, in the source's dtype."""
+        kept = []
+        while start < stop:
+            chunk = int(np.searchsorted(self._starts, start, side="right")) - 1
+            first, end = int(self._starts[chunk]), min(stop, int(self._starts[chunk + 1]))
+            rows = self._source.read(chunk, start - first, end - first)
+            kept.append(rows[torch.from_numpy(~self._is_held_out(chunk, start, end))])
+            start = end
+        return torch.cat(kept)
 
-    def _hash(self, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
-        """splitmix64 of the row number (Steele, Lea and Flood 2014), so that the split does not depend on chunks."""
+    def _is_held_out(self, chunk: int, start: int, stop: int) -> NDArray[np.bool_]:
+        """Which of the rows `start` to `stop`, all of one chunk, are held out."""
+        if isinstance(self._choice, _Rarest):
+            return self._choice.has(self._hash(np.arange(start, stop)))
+        return self._choice.has(self._groups(chunk, start, stop, self._choice.block))
+
+    def _held_out_indices(self, chunk: int) -> NDArray[np.int64]:
+        start, stop = self._range(chunk)
+        return np.arange(start, stop)[self._is_held_out(chunk, start, stop)]
+
+    def _groups(self, chunk: int, start: int, stop: int, block: int | None) -> NDArray[np.int64]:
+        """The number of the document, or with `block` of the block of so many rows, that each row belongs to."""
+        if block is not None:
+            return np.arange(start, stop) // block
+        first = int(self._starts[chunk])
+        documents = self._source.documents(chunk, start - first, stop - first)
+        assert documents is not None
+        return documents
+
+    def _hash(self, numbers: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """splitmix64 of each number and the seed (Steele, Lea and Flood 2014)."""
         with np.errstate(over="ignore"):
             offset = np.uint64((self._seed * 0xD1342543DE82EF95 + 0x9E3779B97F4A7C15) % 2**64)
-            z = (rows.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15) + offset
+            z = (numbers.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15) + offset
             z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
             z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
             return z ^ (z >> np.uint64(31))
 
-    def _is_held_out(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        return self._hash(rows) < np.uint64(self._limit)
+    def _chosen(self, share: float) -> tuple[_Rarest | _Groups, int]:
+        """What is held out, and how many rows that are: one group at least if asked, and never all."""
+        if share == 0 or self._total == 1:
+            return _Rarest(0), 0
+        if self._source.documents(0, 0, 1) is None:
+            return self._rarest_rows(share)
+        numbers, rows = self._counted()
+        block = None
+        if len(numbers) < FEWEST_DOCUMENTS:
+            block = min(BLOCK_ROWS, max(1, self._total // BLOCKS))
+            numbers = np.arange(-(-self._total // block))
+            rows = np.minimum(block, self._total - numbers * block)
+            self.notes.append(
+                f"The texts are fewer than {FEWEST_DOCUMENTS} documents: blocks of {block} neighbouring rows are held"
+                " out, so held-out figures flatter."
+            )
+        order = np.argsort(self._hash(numbers), kind="stable")
+        taken, held, wanted = [], 0, share * self._total
+        for place in order.tolist():  # a document much larger than what is wanted is passed over
+            count = int(rows[place])
+            if held + count <= wanted * OVERSHOOT and held + count < self._total:
+                taken.append(place)
+                held += count
+            if held >= wanted:
+                break
+        if not taken:
+            taken = [int(np.argmin(rows))]
+            held = int(rows[taken[0]])
+        return _Groups(np.sort(numbers[taken]), block), held
 
-    def _held_out_indices(self, part: tuple[int, int]) -> NDArray[np.int64]:
-        rows = np.arange(*part)
-        return rows[self._is_held_out(rows)]
+    def _counted(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The documents of the store, and the rows of each."""
+        chunks = range(len(self._source.sizes))
+        parts = [np.unique(self._groups(chunk, *self._range(chunk), None), return_counts=True) for chunk in chunks]
+        numbers, places = np.unique(np.concatenate([part[0] for part in parts]), return_inverse=True)
+        rows = np.zeros(len(numbers), dtype=np.int64)
+        np.add.at(rows, places, np.concatenate([part[1] for part in parts]))
+        return numbers, rows
 
-    def _split(self, share: float) -> tuple[int, int]:
-        """The hash below which a row is held out, and how many are: one at least if asked, and not all."""
+    def _rarest_rows(self, share: float) -> tuple[_Rarest, int]:
         limit = min(int(share * 2.0**64), 2**64 - 1)
-        hashes = (self._hash(np.arange(*part)) for part in self._ranges())
-        count = lowest = highest = 0
-        for number, part in enumerate(hashes):
-            count += int((part < np.uint64(limit)).sum())
-            lowest = min(lowest, int(part.min())) if number else int(part.min())
-            highest = max(highest, int(part.max()))
-        if share > 0 and count == 0 and self._total > 1:
-            return lowest + 1, 1
+        hashes = self._hash(np.arange(self._total))
+        count = int((hashes < np.uint64(limit)).sum())
+        if count == 0:
+            return _Rarest(int(hashes.min()) + 1), 1
         if count == self._total:
-            return highest, count - 1
-        return limit, count
+            return _Rarest(int(hashes.max())), count - 1
+        return _Rarest(limit), count
+
+
+class _Rarest(NamedTuple):
+    """Rows of a tensor are held out whose hash is below a limit."""
+
+    limit: int
+
+    def has(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        return hashes < np.uint64(self.limit)
+
+
+class _Groups(NamedTuple):
+    """Documents, or blocks of rows, that are held out whole: their numbers, in order."""
+
+    groups: NDArray[np.int64]  # one at least
+    block: int | None  # rows of a block; None: groups are documents
+
+    def has(self, groups: NDArray[np.int64]) -> NDArray[np.bool_]:
+        found = np.searchsorted(self.groups, groups).clip(max=len(self.groups) - 1)
+        same: NDArray[np.bool_] = self.groups[found] == groups
+        return same
 
 
 def _pieces(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
@@ -208,12 +293,20 @@ class _TensorRows:
     def read(self, chunk: int, start: int, stop: int) -> Tensor:
         return self._x[start:stop]
 
+    def documents(self, chunk: int, start: int, stop: int) -> NDArray[np.int64] | None:
+        return None
+
 
 class _StoreRows:
     def __init__(self, store: Store) -> None:
         self._x = lru_cache(maxsize=MAPPED_CHUNKS)(store.x)
+        self._documents = lru_cache(maxsize=MAPPED_CHUNKS)(lambda chunk: store.read(chunk).documents.numpy())
         self.d_in, self.dtype = store.d_in, store.dtype
         self.sizes = [chunk.rows for chunk in store.chunks]
 
     def read(self, chunk: int, start: int, stop: int) -> Tensor:
         return self._x(chunk)[start:stop]
+
+    def documents(self, chunk: int, start: int, stop: int) -> NDArray[np.int64] | None:
+        documents: NDArray[np.int64] = self._documents(chunk)[start:stop].astype(np.int64)
+        return documents

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from aquin_nb import files
 from aquin_nb.control import Control
 from aquin_nb.engine.activations.capture import capture
 from aquin_nb.engine.activations.captured import read_capture
@@ -19,6 +21,7 @@ from aquin_nb.errors import (
     Cancelled,
     DictionaryError,
     ModelError,
+    NoSpace,
     OutputError,
     ProbeError,
     StoreError,
@@ -170,8 +173,47 @@ def test_cancelling_keeps_the_probes_done(tiny, tmp_path, monkeypatch):
 
 def test_a_text_beyond_the_context_is_cut_and_noted(tiny, tmp_path):
     found = capture(tiny, read_probes(["short", "long words " * 600]), layers=0, output=tmp_path / "c")
-    assert found.notes == ["Probe 2 is longer than the model's context and cut to 512 tokens."]
+    assert found.notes == ["Probe 2 is longer than 512 tokens, the most that is read of a text, and cut there."]
     assert [probe["n_tokens"] for probe in found.manifest["probes"]][1] == 512
+
+
+def test_a_long_context_is_not_filled_by_one_probe(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(tiny, "policy", replace(tiny.policy, default_max=100))  # as of a model that reads 8,192
+    found = capture(tiny, read_probes(["short", "long words " * 600]), layers=0, output=tmp_path / "c")
+    assert [probe["n_tokens"] for probe in found.manifest["probes"]][1] == 100
+    assert found.notes == ["Probe 2 is longer than 100 tokens, the most that is read of a text, and cut there."]
+
+
+@pytest.mark.parametrize("made_by_us", [True, False])
+@pytest.mark.parametrize("failing", ["layers/layer_1.pt", "sae/sae_layer_3.pt", "manifest.json"])
+def test_a_failure_while_writing_leaves_nothing_and_a_retry_works(tiny, tmp_path, monkeypatch, failing, made_by_us):
+    folder = tmp_path / "c"
+    if not made_by_us:
+        folder.mkdir()
+    real = files.os.replace
+
+    def full(source, target):
+        if str(target).endswith(failing):
+            raise OSError(28, "No space left on device")
+        real(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "replace", full)
+        with pytest.raises(NoSpace):
+            capture(tiny, PROBES, layers=[0, 1], dictionary=Dictionary(128), output=folder)
+    assert folder.exists() is not made_by_us
+    assert not list(tmp_path.rglob("*.*"))
+    capture(tiny, PROBES, layers=[0, 1], dictionary=Dictionary(128), output=folder).verify()
+
+
+def test_a_refused_or_stopped_capture_leaves_no_folder(tiny, tmp_path):
+    with pytest.raises(ProbeError, match="Probe 1 has no token"):
+        capture(tiny, read_probes(["<|eos|>"]), position="mean", output=tmp_path / "c")
+    control = Control()
+    control.cancel()
+    with pytest.raises(Cancelled):
+        capture(tiny, PROBES, output=tmp_path / "c", control=control)
+    assert not (tmp_path / "c").exists()
 
 
 def test_bad_requests_are_told(tiny, tmp_path):
@@ -180,6 +222,9 @@ def test_bad_requests_are_told(tiny, tmp_path):
         ({"layers": 6}, "layers 0 to 5"),
         ({"layers": "some"}, "'all'"),
         ({"layers": []}, "layers is empty"),
+        ({"layers": None}, "layer=None is None"),
+        ({"layers": 3.0}, "3.0 is a float"),
+        ({"layers": [1, "3"]}, "'3' is a str"),
         ({"position": "first"}, "neither 'last' nor 'mean'"),
     ):
         with pytest.raises(ModelError, match=message):
@@ -259,8 +304,9 @@ def test_a_shard_with_code_in_it_is_not_run(tiny, tmp_path):
     manifest = json.loads(path.read_text())
     manifest["layers"]["0"]["sha256"] = sha256(shard)
     path.write_text(json.dumps(manifest))
-    with pytest.raises(StoreError, match=r"layer_0\.pt cannot be read"):
+    with pytest.raises(StoreError, match=r"layer_0\.pt holds code or objects .*not run and not loaded\.$") as told:
         read_capture(tmp_path / "c").layers[0]
+    assert "weights_only" not in str(told.value)
     assert not (tmp_path / "sprung").exists()
 
 

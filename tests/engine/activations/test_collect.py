@@ -147,9 +147,25 @@ def test_auto_takes_bfloat16_where_float16_is_too_small(tiny, sample, tmp_path, 
     real = type(tiny).residuals
     monkeypatch.setattr(type(tiny), "residuals", lambda *args: {n: x * 1e5 for n, x in real(*args).items()})
     assert collect(tiny, sample, 2, tokens=50, output=tmp_path / "auto").dtype == torch.bfloat16
-    with pytest.raises(StoreError, match="does not fit float16; use dtype='bfloat16'"):
+    with pytest.raises(StoreError, match=r"does not fit float16, .* Load the model with dtype='bfloat16'"):
         collect(tiny, sample, 2, tokens=50, output=tmp_path / "half", dtype="float16")
     assert Store(tmp_path / "half").rows == 0
+
+
+def test_a_kill_loses_a_twentieth_or_fifteen_seconds(tiny, sample, tmp_path, monkeypatch):
+    from aquin_nb.engine.activations import collect as module
+
+    monkeypatch.setattr(module, "CHUNKS", 3)
+    store = collect(tiny, sample, 1, tokens=3300, output=tmp_path / "a", context_size=64)
+    assert [chunk.rows for chunk in store.chunks] == [1100, 1100, 1100]
+    store = collect(tiny, sample, 1, tokens=2100, output=tmp_path / "b", context_size=64)
+    assert [chunk.rows for chunk in store.chunks] == [1000, 1000, 100]
+    monkeypatch.setattr(module, "FLUSH_SECONDS", 0.0)
+    slow = collect(tiny, sample, 1, tokens=2100, output=tmp_path / "c", context_size=64, batch_size=4)
+    assert len(slow.chunks) > 5
+    assert max(chunk.rows for chunk in slow.chunks) <= 4 * 63
+    for a, b in zip(everything(store), everything(slow), strict=True):
+        assert torch.allclose(a.float(), b.float(), atol=1e-2)  # another batch size
 
 
 def test_out_of_memory_goes_through_and_keeps_what_was_collected(tiny, sample, tmp_path, monkeypatch):

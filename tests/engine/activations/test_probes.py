@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aquin_nb.engine.activations.probes import Probe, builtin_probes, read_probes, topics
@@ -22,6 +23,7 @@ VALUES = st.recursive(
 ROWS = st.lists(st.tuples(TEXTS, st.dictionaries(KEYS, VALUES, max_size=4)), min_size=1, max_size=5)
 
 
+@settings(deadline=None)
 @given(rows=ROWS, ascii_only=st.booleans())
 def test_metadata_comes_back_as_it_was_from_all_three_sources(tmp_path_factory, rows, ascii_only):
     folder = tmp_path_factory.mktemp("rows")
@@ -107,6 +109,10 @@ def test_bytes_that_are_not_utf8_name_the_line(tmp_path):
         ([], "empty"),
         ({"text": "a"}, "put it in a list"),
         (3, "a number"),
+        ((text for text in ["a"]), r"not from a generator; give list\(\.\.\.\)"),
+        ({"a", "b"}, r"not from a set; give list"),
+        (pd.DataFrame({"text": ["a"]}), r"not from a DataFrame; give its \.to_dict\('records'\)"),
+        (pd.Series(["a"]), r"not from a Series; give its \.to_list\(\)"),
         (["a", {"text": "b", "when": object()}], r"row 2: metadata 'when'"),
         ([{"text": "b", 4: "x"}], "row 1: the metadata key 4"),
         ([Probe("a", {"text": "b"})], "row 1: metadata has the key 'text'"),
@@ -135,3 +141,10 @@ def test_builtin_errors():
         builtin_probes("code", 25)
     with pytest.raises(ProbeError, match="count=0"):
         builtin_probes("code", 0)
+    for count in (2.5, "3", None, True):
+        with pytest.raises(ProbeError, match="is no whole number"):
+            builtin_probes("code", count)
+    for topic in (None, 3, ["code"]):
+        with pytest.raises(ProbeError, match=r"topic=.* name one of"):
+            builtin_probes(topic)
+    assert len(builtin_probes("code", np.int64(3))) == 3

@@ -20,11 +20,11 @@ def numbered(count: int) -> torch.Tensor:
     return torch.arange(count, dtype=torch.float32)[:, None].repeat(1, 2)
 
 
-def stored(folder, x: torch.Tensor, chunk_rows: int) -> Store:
+def stored(folder, x: torch.Tensor, chunk_rows: int, documents: torch.Tensor | None = None) -> Store:
     about = {"model": {}, "layer": 0, "hook": "h", "unit": "token", "corpus": {}, "exclusions": ""}
     with StoreWriter(folder, d_in=x.shape[1], dtype="float32", about=about, chunk_rows=chunk_rows) as writer:
         zeros = torch.zeros(len(x), dtype=torch.int64)
-        writer.add(x, zeros, zeros, zeros)
+        writer.add(x, zeros, zeros if documents is None else documents, zeros)
         return writer.close()
 
 
@@ -40,13 +40,17 @@ def numbers(batches) -> list[int]:
     buffer=st.integers(1, 500),
     share=st.sampled_from([0.0, 0.05, 0.3, 0.9]),
     seed=st.integers(0, 2**64),
-    in_memory=st.booleans(),
+    document=st.sampled_from([None, 0, 1, 3, 11, 1000]),
 )
 def test_each_training_row_once_an_epoch_and_no_held_out_row(
-    tmp_path_factory, count, chunk_rows, batch, buffer, share, seed, in_memory
+    tmp_path_factory, count, chunk_rows, batch, buffer, share, seed, document
 ):
     x = numbered(count)
-    source = x if in_memory else stored(tmp_path_factory.mktemp("s") / "s", x, chunk_rows)
+    documents = torch.arange(count) // (document or 1)
+    if document == 0:
+        documents = documents.float().sqrt().long()  # longer and longer ones
+    folder = tmp_path_factory.mktemp("s") / "s"
+    source = x if document is None else stored(folder, x, chunk_rows, documents)
     stream = ShuffledStream(source, batch, seed=seed, held_out=share, buffer_rows=buffer)
     held = numbers([stream.held_out()])
     assert held == sorted(set(held))
@@ -65,14 +69,62 @@ def test_each_training_row_once_an_epoch_and_no_held_out_row(
         assert set(seen) <= set(range(count))
     again = ShuffledStream(source, batch, seed=seed, held_out=share, buffer_rows=buffer)
     assert numbers(again.epoch(1)) == seen
+    if document is not None and len(documents.unique()) >= 20:
+        assert not set(documents[held].tolist()) & set(documents[seen].tolist())
+        assert not any("blocks of" in note for note in stream.notes)
 
 
 def test_a_store_and_its_tensor_are_the_same_stream(tmp_path):
     x = numbered(300)
-    a = ShuffledStream(stored(tmp_path / "a", x, 70), 32, seed=4)
-    b = ShuffledStream(x, 32, seed=4)
+    a = ShuffledStream(stored(tmp_path / "a", x, 70), 32, seed=4, held_out=0)
+    b = ShuffledStream(x, 32, seed=4, held_out=0)
     assert numbers(a.epoch(0)) == numbers(b.epoch(0))
-    assert torch.equal(a.held_out(), b.held_out())
+    assert a.notes == []
+
+
+def test_the_order_does_not_depend_on_the_chunks_even_when_the_buffer_is_small(tmp_path):
+    x, documents = numbered(3000), torch.arange(3000) // 40
+    sizes = {"a": 700, "b": 33, "c": 3000}
+    orders = [
+        numbers(ShuffledStream(stored(tmp_path / name, x, size, documents), 20, buffer_rows=400).epoch(2))
+        for name, size in sizes.items()
+    ]
+    assert orders[0] == orders[1] == orders[2]
+
+
+def test_a_document_is_held_out_whole_or_not_at_all(tmp_path):
+    lengths = torch.tensor([3, 50, 10, 7, 400, 20, 1, 30, 12, 90]).repeat(12)  # one in ten is longer than all wanted
+    documents = torch.arange(len(lengths)).repeat_interleave(lengths)
+    x = numbered(len(documents))
+    shares = []
+    for seed in range(8):
+        stream = ShuffledStream(stored(tmp_path / str(seed), x, 500, documents), 50, seed=seed)
+        held = documents[numbers([stream.held_out()])]
+        assert len(held) == int(lengths[held.unique()].sum())
+        assert stream.notes == []
+        shares.append(stream.held_out_rows / len(x))
+    assert min(shares) > 0.02
+    assert max(shares) <= 0.05 * 1.25
+    assert len(set(shares)) > 1
+
+
+def test_memorised_neighbours_do_not_pass_for_learning(tmp_path):
+    """Copies of one vector within each document: a look-up table of the training rows must know no held-out one."""
+    documents = torch.arange(2000) // 20
+    x = documents.float()[:, None].repeat(1, 2)
+    stream = ShuffledStream(stored(tmp_path / "s", x, 300, documents), 100)
+    assert not set(numbers([stream.held_out()])) & set(numbers(stream.epoch(0)))
+
+
+def test_few_documents_are_held_out_in_blocks_and_it_is_said(tmp_path):
+    stream = ShuffledStream(stored(tmp_path / "s", numbered(40_000), 9000, torch.arange(40_000) // 4000), 100)
+    assert stream.notes == [
+        "The texts are fewer than 20 documents: blocks of 256 neighbouring rows are held out, so held-out figures"
+        " flatter."
+    ]
+    held = numbers([stream.held_out()])
+    assert all(set(range(row // 256 * 256, min(row // 256 * 256 + 256, 40_000))) <= set(held) for row in held[::50])
+    assert len(held) == stream.held_out_rows == pytest.approx(2000, rel=0.25)
 
 
 def test_iterating_goes_through_epochs_with_new_orders():
