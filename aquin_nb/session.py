@@ -275,9 +275,10 @@ class Session:
             return [self.model.check_layer(layers)]
         if isinstance(layers, str) or not isinstance(layers, Sequence):
             raise ModelError(f'layers must be "all", a number or a list of numbers, not {layers!r}.')
-        if not layers:
+        wanted: list[int] = [*layers]
+        if not wanted:
             raise ModelError("layers is empty; name at least one layer.")
-        return sorted({self.model.check_layer(layer) for layer in layers})
+        return sorted({self.model.check_layer(layer) for layer in wanted})
 
     def inspect(self, text: str, top: int = 10) -> Inspection:
         """Which features of the bound dictionary a text turns on: tokens × the `top` strongest.

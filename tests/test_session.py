@@ -326,3 +326,17 @@ def test_a_process_that_ends_stops_its_job_first(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     sae = aquin_nb.load_dictionary(tmp_path / "sae" / "user" / "tiny" / "ends" / "sae_layer3.pt")
     assert not sae.cfg.complete
+
+
+def test_an_interrupt_keeps_the_probes_captured_so_far(session: aquin_nb.Session) -> None:
+    import signal
+    import threading
+
+    texts = [f"Text number {i} about something else entirely." for i in range(20_000)]
+    threading.Timer(0.8, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(errors.Cancelled):
+        session.capture_activations(texts, name="half", layers=[1])
+    capture = aquin_nb.open_capture(Path(os.environ["AQUIN_HOME"]) / "captures" / "half")
+    assert 0 < len(capture.frame) < 20_000
+    assert capture.layers[1].shape[0] == len(capture.frame)
+    assert not capture.manifest["complete"]

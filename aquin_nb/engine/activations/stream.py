@@ -48,8 +48,8 @@ class ShuffledStream:
     `seed`, and none of it from how a store is cut into chunks.
 
     Rows of a store are held out by whole documents: neighbouring tokens of one text are near copies of one another, and
-    with copies on both sides memorising would look like learning. With fewer than 20 documents, blocks of at most 256
-    neighbouring rows are held out instead, and `notes` says so. Rows of a tensor stand for themselves.
+    with copies on both sides memorising would look like learning. With fewer than 20 documents, or a few that
+    make up most of the rows, blocks of at most 256 neighbouring rows are held out instead, and `notes` says so. Rows of a tensor stand for themselves.
 
     Args:
         source: a `Store`, or a float tensor [n, d_in] (rows in memory, a layer of a capture).
@@ -211,21 +211,29 @@ class ShuffledStream:
             return _Rarest(0), 0
         if self._source.documents(0, 0, 1) is None:
             return self._rarest_rows(share)
+        wanted = share * self._total
         numbers, rows = self._counted()
-        block = None
         if len(numbers) < FEWEST_DOCUMENTS:
-            block = min(BLOCK_ROWS, max(1, self._total // BLOCKS))
-            numbers = np.arange(-(-self._total // block))
-            rows = np.minimum(block, self._total - numbers * block)
-            self.notes.append(
-                f"The texts are fewer than {FEWEST_DOCUMENTS} documents: blocks of {block} neighbouring rows are held"
-                " out, so held-out figures flatter."
-            )
-        order = np.argsort(self._hash(numbers), kind="stable")
-        taken, held, wanted = [], 0, share * self._total
-        for place in order.tolist():  # a document much larger than what is wanted is passed over
+            reason = f"The texts are fewer than {FEWEST_DOCUMENTS} documents"
+        else:
+            taken, held = self._take(numbers, rows, wanted)
+            if held >= wanted / 2:
+                return _Groups(taken, None), held
+            reason = "A few documents make up most of the texts"
+        block = min(BLOCK_ROWS, max(1, self._total // BLOCKS))
+        numbers = np.arange(-(-self._total // block))
+        taken, held = self._take(numbers, np.minimum(block, self._total - numbers * block), wanted)
+        self.notes.append(f"{reason}: blocks of {block} neighbouring rows are held out, so held-out figures flatter.")
+        return _Groups(taken, block), held
+
+    def _take(
+        self, numbers: NDArray[np.int64], rows: NDArray[np.int64], wanted: float
+    ) -> tuple[NDArray[np.int64], int]:
+        """Groups, by their numbers, that hold about as many rows as wanted, and how many they hold."""
+        taken, held = [], 0
+        for place in np.argsort(self._hash(numbers), kind="stable").tolist():
             count = int(rows[place])
-            if held + count <= wanted * OVERSHOOT and held + count < self._total:
+            if held + count <= wanted * OVERSHOOT and held + count < self._total:  # else it is too long: passed over
                 taken.append(place)
                 held += count
             if held >= wanted:
@@ -233,7 +241,7 @@ class ShuffledStream:
         if not taken:
             taken = [int(np.argmin(rows))]
             held = int(rows[taken[0]])
-        return _Groups(np.sort(numbers[taken]), block), held
+        return np.sort(numbers[taken]), held
 
     def _counted(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The documents of the store, and the rows of each."""

@@ -201,3 +201,10 @@ def test_a_damaged_chunk_is_named_when_it_is_met(tmp_path):
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(StoreError, match="chunk_000002"):
         list(ShuffledStream(store, 10).epoch(0))
+
+
+def test_a_few_long_documents_among_short_ones_are_held_out_in_blocks(tmp_path):
+    documents = torch.cat([torch.arange(4).repeat_interleave(2000), torch.arange(4, 34)])
+    stream = ShuffledStream(stored(tmp_path / "s", numbered(len(documents)), 900, documents), 100)
+    assert stream.notes[0].startswith("A few documents make up most of the texts: blocks of 125 neighbouring rows")
+    assert stream.held_out_rows == pytest.approx(400, rel=0.3)
