@@ -48,8 +48,9 @@ class ShuffledStream:
     `seed`, and none of it from how a store is cut into chunks.
 
     Rows of a store are held out by whole documents: neighbouring tokens of one text are near copies of one another, and
-    with copies on both sides memorising would look like learning. With fewer than 20 documents, or a few that
-    make up most of the rows, blocks of at most 256 neighbouring rows are held out instead, and `notes` says so. Rows of a tensor stand for themselves.
+    with copies on both sides memorising would look like learning. With fewer than 20 documents, or a few that make up
+    most of the rows, blocks of at most 256 neighbouring rows are held out instead, and `notes` says so.
+    Rows of a tensor stand for themselves.
 
     Args:
         source: a `Store`, or a float tensor [n, d_in] (rows in memory, a layer of a capture).
