@@ -76,6 +76,11 @@ class Pulse:
         done, total = progress["done"], progress["total"]
         self.stage = f"({progress['stage']} {done:,} of {total:,} {progress['unit']})" if done < total else ""
 
+    def cell_done(self, number: int, total: int, first_line: str, seconds: float) -> None:
+        """Say that a cell has finished."""
+        self.stage = ""
+        say(f"   [{number}/{total}] {first_line[:80]}  {seconds:.1f} s")
+
     def stop(self) -> None:
         self._stop.set()
 
@@ -104,7 +109,9 @@ def main() -> int:
     pulse = Pulse()
     try:
         os.environ.setdefault("PYTHONUNBUFFERED", "1")
-        done = execute(with_parameters(notebook, values), args.output, on_cell=cell_done, on_progress=pulse.progress)
+        done = execute(
+            with_parameters(notebook, values), args.output, on_cell=pulse.cell_done, on_progress=pulse.progress
+        )
     finally:
         pulse.stop()
 
@@ -117,10 +124,6 @@ def main() -> int:
     say(f"  page               {written}  (open it in a browser)")
     say("  try it yourself    make lab")
     return 0
-
-
-def cell_done(number: int, total: int, first_line: str, seconds: float) -> None:
-    say(f"   [{number}/{total}] {first_line[:80]}  {seconds:.1f} s")
 
 
 def report(run: str, notebook: nbformat.NotebookNode) -> None:

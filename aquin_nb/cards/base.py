@@ -38,7 +38,7 @@ class ModelRef(Record):
     dtype: str
     device: str
     backend: str
-    fingerprint: str = Field(description="SHA-256 over the weights' names, shapes and bytes")
+    fingerprint: str = Field(description="SHA-256 of the weights as stored on disk, a checkpoint included")
     checkpoint: CheckpointRef | None = None
 
 

@@ -76,7 +76,7 @@ export interface ModelRef {
   device: string;
   dtype: string;
   /**
-   * SHA-256 over the weights' names, shapes and bytes
+   * SHA-256 of the weights as stored on disk, a checkpoint included
    */
   fingerprint: string;
   mode: "llm" | "embedding";

@@ -15,6 +15,7 @@ from ..models import Model, Tokens
 from ..sae.dictionary import SparseAutoencoder
 
 BATCH_PROMPTS = 16
+ENCODE_ROWS = 1024
 CHANGED_SHARE = 0.1
 POOR_FVU = 0.5
 
@@ -49,6 +50,11 @@ class _Side:
         self.rows = 0
 
     def add(self, x: Tensor) -> None:
+        """Take rows [n, d_in]; encoded a slice at a time, because the dense activations are [n, d_sae]."""
+        for rows in torch.split(x, ENCODE_ROWS):
+            self._add(rows)
+
+    def _add(self, x: Tensor) -> None:
         f = self.sae.encode(x)
         x = x.float()
         self.total += f.sum(0).cpu().double()

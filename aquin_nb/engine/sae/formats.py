@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import torch
 
 from ...errors import DictionaryError
 from ...files import whole_file
+from ..models.torchfiles import Unreadable, load_plain
 from .config import SaeConfig
 from .dictionary import SparseAutoencoder
 
@@ -29,8 +28,8 @@ def save_dictionary(sae: SparseAutoencoder, path: Path) -> Path:
     return path
 
 
-def load_dictionary(path: str | Path, device: str = "cpu") -> SparseAutoencoder:
-    """Read a dictionary written by `SparseAutoencoder.save`.
+def load_dictionary(path: str | Path) -> SparseAutoencoder:
+    """Read a dictionary written by `SparseAutoencoder.save`, on the CPU; `.to(device)` moves it.
 
     Raises:
         DictionaryError: the file is missing, is no dictionary, is damaged, holds code, or comes from a newer version.
@@ -45,15 +44,9 @@ def load_dictionary(path: str | Path, device: str = "cpu") -> SparseAutoencoder:
     if not path.is_file():
         raise DictionaryError(f"There is no dictionary at {path}.")
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
-    except pickle.UnpicklingError:
-        # torch's own text advises to switch the protection off; ours does not repeat it.
-        raise DictionaryError(
-            f"{path} is no dictionary: it is not a .pt file, or holds something other than tensors and plain values."
-            " Nothing in it was executed."
-        ) from None
-    except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError, OSError) as error:
-        raise DictionaryError(f"{path} is damaged or is not a .pt file. ({_first_line(error)})") from error
+        state = load_plain(path)
+    except Unreadable as error:
+        raise DictionaryError(f"{path} {error}.") from None
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise DictionaryError(f"{path} is a .pt file, but not a dictionary written by aquin-nb.")
     version = state.get("version")
@@ -76,7 +69,3 @@ def load_dictionary(path: str | Path, device: str = "cpu") -> SparseAutoencoder:
         raise DictionaryError(f"{path}: {error}") from error
     sae.path = path
     return sae
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0][:200]

@@ -49,7 +49,7 @@ class Evil:
 def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path) -> None:
     path, target = tmp_path / "evil.pt", tmp_path / "owned"
     torch.save({"format": "aquin-nb/sae", "x": Evil(target)}, path)
-    with pytest.raises(DictionaryError, match="Nothing in it was executed"):
+    with pytest.raises(DictionaryError, match="it was not run"):
         load_dictionary(path)
     path.write_bytes(pickle.dumps(Evil(target)))
     with pytest.raises(DictionaryError, match=r"evil\.pt"):
@@ -73,7 +73,7 @@ def test_files_that_are_no_dictionary(tmp_path: Path) -> None:
         load_dictionary(tmp_path / "other.pt")
     whole = example().save(tmp_path / "cut.pt")
     whole.write_bytes(whole.read_bytes()[:-200])
-    with pytest.raises(DictionaryError, match=r"cut\.pt is damaged"):
+    with pytest.raises(DictionaryError, match=r"cut\.pt (is damaged|holds)"):
         load_dictionary(whole)
 
 
