@@ -9,7 +9,7 @@ FRONT := $(shell find widgets/src -name '*.ts' -o -name '*.css') widgets/package
 .PHONY: demo test lab setup front check unit browser chromium bench clean help
 
 help:
-	@echo "make demo   run the whole loop on a real model and write an executed notebook and a page (about 10 minutes)"
+	@echo "make demo   run the whole loop on a real model and write an executed notebook and a page (about six minutes after the downloads)"
 	@echo "make test   everything CI runs: linters, types, unit, notebook and browser tests"
 	@echo "make lab    open JupyterLab on the notebooks"
 	@echo "make unit   the fast tests only"
