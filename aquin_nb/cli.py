@@ -21,6 +21,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except AquinError as error:
         print(f"aquin-nb: {error}", file=sys.stderr)
         return 1
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("aquin_nb"):
+            raise
+        print(f"aquin-nb: this command needs {error.name}: pip install 'aquin-nb[engine]'.", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("aquin-nb: interrupted.", file=sys.stderr)
         return 130
