@@ -37,7 +37,7 @@ def line_panel(
         f'<b style="font-size:14px">{esc(value)}</b></div>'
     )
     body = f'<div style="font-size:12px;{MUTED}">no points</div>' if axis is None else _plot(title, x, y, axis)
-    return f'<div style="flex:1 1 220px;min-width:200px;max-width:320px;margin:10px 18px 0px 0px">{head}{body}</div>'
+    return f'<div style="flex:1 1 190px;min-width:180px;max-width:320px;margin:10px 18px 0px 0px">{head}{body}</div>'
 
 
 def _plot(title: str, x: NDArray[np.float64], y: NDArray[np.float64], axis: Axis) -> str:

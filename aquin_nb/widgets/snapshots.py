@@ -221,4 +221,12 @@ def session(card: SessionCard) -> str:
     rows: list[tuple[str, object]] = [("dictionary", _dictionary(card.dictionary))]
     rows += sorted(card.versions.items())
     details = parts.details("Details", rows + _model_rows(card))
-    return parts.header(card, [parts.model_words(card)]) + _end(card) + details
+    model = card.model
+    words = [parts.model_words(card)]
+    if model is not None:
+        kind = "embedding model" if model.mode == "embedding" else "language model"
+        words += [kind, f"{model.n_layers} layers", f"d_model {count(model.d_model)}"]
+        words += [f"{model.dtype} on {model.device}", model.backend]
+    bound = _dictionary(card.dictionary)
+    line = parts.line(parts.esc(f"Bound: {bound}" if bound else "No dictionary is bound."), top=6)
+    return parts.header(card, words) + line + _end(card) + details
