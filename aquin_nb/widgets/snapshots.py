@@ -228,5 +228,5 @@ def session(card: SessionCard) -> str:
         words += [kind, f"{model.n_layers} layers", f"d_model {count(model.d_model)}"]
         words += [f"{model.dtype} on {model.device}", model.backend]
     bound = _dictionary(card.dictionary)
-    line = parts.line(parts.esc(f"Bound: {bound}" if bound else "No dictionary is bound."), top=6)
+    line = parts.line(esc(f"Bound: {bound}" if bound else "No dictionary is bound."), top=6)
     return parts.header(card, words) + line + _end(card) + details
