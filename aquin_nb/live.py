@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -46,7 +47,7 @@ class LiveTraining:
                     "step": point[0],
                     "tokens": point[1],
                     "recon_mse": point[2],
-                    "fvu": point[3],
+                    "fvu": point[3] if math.isfinite(point[3]) else None,  # rows that do not vary have none
                     "l0": point[4],
                     "dead": point[5],
                     "dead_share": point[5] / self.card.config.d_sae if self.card.config else None,

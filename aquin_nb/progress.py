@@ -49,7 +49,9 @@ def _interrupt_cancels(control: Control) -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+    if control.cancelled:
+        raise KeyboardInterrupt  # the work was over before it could stop; what comes after it must still hear
 
 
 class _Line:

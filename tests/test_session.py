@@ -340,3 +340,25 @@ def test_an_interrupt_keeps_the_probes_captured_so_far(session: aquin_nb.Session
     assert 0 < len(capture.frame) < 20_000
     assert capture.layers[1].shape[0] == len(capture.frame)
     assert not capture.manifest["complete"]
+
+
+def test_rows_that_do_not_vary_have_no_fvu_and_their_card_opens_again(session: aquin_nb.Session) -> None:
+    capture = session.capture_activations(["The same text."] * 4, layers=[3])
+    result = session.sae.train(activations=capture, steps=5, d_sae=64).wait(60)
+    assert result.card.latest.fvu is None
+    assert any("do not vary" in reason for reason in result.reasons)
+    assert open_training(result.path).card == result.card
+
+
+def test_an_interrupt_that_comes_too_late_is_not_swallowed() -> None:
+    import signal
+
+    from aquin_nb.progress import visible
+
+    def work() -> None:
+        with visible("Quick"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -177,7 +177,8 @@ class _Run:
             step,
             self.tokens,
             error / self.scale**2,
-            error / self.variance if self.variance > 0 else float("nan"),
+            # Copies of one row differ by rounding only, and a ratio to that would mean nothing.
+            error / self.variance if self.variance > 1e-6 * self.cfg.d_in else float("nan"),
             float(self.window_l0) / self.window_steps,
             int((self.silent_rows >= self.options.dead_after_tokens).sum()),
             lr,

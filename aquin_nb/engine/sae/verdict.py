@@ -57,7 +57,10 @@ def judge(
         )
     if dead_share > MAX_DEAD:
         stop.append(f"{dead_share:.0%} of the latents are dead (limit {MAX_DEAD:.0%}).")
-    if not math.isfinite(train_fvu) or train_fvu > 1:
+    if math.isnan(train_fvu):
+        if recon:
+            stop.append("The rows do not vary: there is nothing to explain.")
+    elif train_fvu > 1:
         stop.append(
             f"The training diverged or learnt nothing: FVU {train_fvu:.3g}, where the mean alone gives 1. Lower lr."
         )
