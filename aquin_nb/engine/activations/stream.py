@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,30 +11,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...errors import StoreError
+from .sources import Fill, rows_of
 from .store import Store
 
 BUFFER_BYTES = 512 << 20
 PIECE_ROWS = 512  # a store is read in pieces of at most so many neighbouring rows, in random order,
 PIECES_IN_BUFFER = 64  # and of fewer when the buffer is small, so that many places are mixed at any time
-MAPPED_CHUNKS = 256
 FEWEST_DOCUMENTS = 20  # with fewer of them, blocks of rows are held out
 BLOCK_ROWS = 256
+LOOKED_AT = 1 << 20  # rows whose documents are looked up at a time
 BLOCKS = 64  # at least, where there are as many rows
 OVERSHOOT = 1.25  # of the rows wanted, so that one long document does not take a large part of the data
-
-
-class _Rows(Protocol):
-    """Rows in order, read by range: a store on disk or a tensor in memory."""
-
-    d_in: int
-    dtype: torch.dtype
-    sizes: list[int]  # rows of each chunk
-
-    def read(self, chunk: int, start: int, stop: int) -> Tensor: ...
-
-    def documents(self, chunk: int, start: int, stop: int) -> NDArray[np.int64] | None:
-        """The document of each row; None where rows stand for themselves."""
-        ...
 
 
 class ShuffledStream:
@@ -45,7 +31,7 @@ class ShuffledStream:
     neighbouring rows, drawn in random order from the whole store into the buffer; the buffer is permuted, half of it
     is given out and the room filled again. Rows left over at the end of an epoch, fewer than a batch, are dropped;
     data smaller than one batch makes `batch_size` as small as the data, and `notes` says so. All of it follows from
-    `seed`, and none of it from how a store is cut into chunks.
+    `seed`, and none of it from how a store is cut into chunks. A tensor is permuted exactly and not copied.
 
     Rows of a store are held out by whole documents: neighbouring tokens of one text are near copies of one another, and
     with copies on both sides memorising would look like learning. With fewer than 20 documents, or a few that make up
@@ -58,13 +44,14 @@ class ShuffledStream:
         seed: of the order and of the held-out rows.
         held_out: share of rows that never appear in a batch, chosen by a hash of the seed and of the number of the
             document, block or row; at least one of these when there are two. 0 holds nothing out.
-        buffer_rows: rows in memory; None takes 512 MB of them.
+        buffer_rows: rows in memory; None takes 512 MB of them, and of tensors all.
 
     Attributes:
         rows: training rows. held_out_rows: the others. d_in. batch_size: as used. notes: what a reader should know.
 
     Raises:
-        StoreError: no rows, another shape, values that are not finite; later, a damaged chunk.
+        StoreError: no rows, another shape, values of a tensor that are not finite (the first such row is named);
+            later, a damaged chunk, or one with such values (chunk and row are named).
 
     >>> stream = ShuffledStream(torch.arange(12.0).reshape(6, 2), batch_size=2, held_out=0)
     >>> [tuple(batch.shape) for batch in stream.epoch(0)]
@@ -84,22 +71,19 @@ class ShuffledStream:
             raise StoreError(
                 f"batch_size={batch_size} must be at least 1, held_out={held_out} in [0, 1), seed={seed} not negative."
             )
-        self._source: _Rows = _TensorRows(source) if isinstance(source, Tensor) else _StoreRows(source)
-        self._total = sum(self._source.sizes)
-        if self._total == 0:
-            raise StoreError(f"{source!r:.200} has no rows; collect activations first.")
-        self.d_in, self._seed, self.notes = self._source.d_in, seed, list[str]()
-        self._starts = np.concatenate([[0], np.cumsum(self._source.sizes)])
+        self._source = rows_of(source)
+        self._total, self.notes = self._source.count, list(self._source.notes)
+        self.d_in, self._seed = self._source.widths[0], seed
         self._choice, self.held_out_rows = self._chosen(held_out)
         self.rows = self._total - self.held_out_rows
         self.batch_size = min(batch_size, self.rows)
         if self.batch_size < batch_size:
             self.notes.append(f"Only {self.rows:,} rows to train on: a batch holds them all, not {batch_size:,}.")
-        default = max(1, BUFFER_BYTES // (self.d_in * self._source.dtype.itemsize))
+        self._width = sum(self._source.widths)
+        fitting = max(1, BUFFER_BYTES // (self._width * self._source.dtype.itemsize))
+        default = self._total if self._source.in_memory else fitting
         self._buffer_rows = max(default if buffer_rows is None else buffer_rows, 2 * self.batch_size)
-        if isinstance(source, Store) and not source.complete:
-            self.notes.append(f"{source.path} is incomplete: its collection was stopped at {source.rows:,} rows.")
-        self._resident: Tensor | None = None
+        self._resident: Fill | None = None
 
     @property
     def batches_per_epoch(self) -> int:
@@ -108,92 +92,108 @@ class ShuffledStream:
 
     def __iter__(self) -> Iterator[Tensor]:
         """Epoch after epoch, without end."""
-        number = 0
-        while True:
-            yield from self.epoch(number)
-            number += 1
+        return self.batches()
 
-    def epoch(self, number: int) -> Iterator[Tensor]:
-        """The batches of one pass; the same number always gives the same batches."""
+    def batches(self, start: int = 0) -> Iterator[Tensor]:
+        """Epoch after epoch without end, from batch number `start` on, counted over all epochs.
+
+        >>> stream = ShuffledStream(torch.arange(12.0).reshape(6, 2), batch_size=2, held_out=0)
+        >>> every = stream.batches()
+        >>> dropped = [next(every) for _ in range(4)]
+        >>> torch.equal(next(every), next(stream.batches(4)))
+        True
+        """
+        _not_negative(start=start)
+        return self._endless(*divmod(start, self.batches_per_epoch))
+
+    def epoch(self, number: int, skip: int = 0) -> Iterator[Tensor]:
+        """The batches of one pass but the first `skip`; the same number always gives the same batches.
+
+        Rows of skipped batches are not read: only the order is made anew.
+        """
+        _not_negative(number=number, skip=skip)
         random = np.random.default_rng([self._seed, number])
         if self._total <= self._buffer_rows:
-            return self._permuted(random)
-        return self._buffered(random)
+            return self._permuted(random, skip)
+        return self._buffered(random, skip)
 
     def held_out(self, max_rows: int | None = None) -> Tensor:
         """Held-out rows, float32 [m, d_in], in store order; with `max_rows` a random choice, the same each time."""
-        chosen = np.concatenate([self._held_out_indices(chunk) for chunk in range(len(self._source.sizes))])
+        ranges = _pieces(0, self._total, LOOKED_AT)
+        chosen = np.concatenate([np.arange(*piece)[self._is_held_out(*piece)] for piece in ranges])
         if max_rows is not None and len(chosen) > max_rows:
             chosen = np.sort(chosen[np.argsort(self._hash(chosen), kind="stable")[:max_rows]])
-        parts = [torch.empty(0, self.d_in)]
-        chunks = np.searchsorted(self._starts, chosen, side="right") - 1
-        for chunk in np.unique(chunks).tolist():
-            rows = torch.from_numpy(chosen[chunks == chunk] - self._starts[chunk])
-            parts.append(self._source.read(chunk, 0, self._source.sizes[chunk])[rows].float())
-        return torch.cat(parts)
+        return self._batch(self._source.fill, chosen)
 
-    def _permuted(self, random: np.random.Generator) -> Iterator[Tensor]:
+    def _endless(self, number: int, skip: int) -> Iterator[Tensor]:
+        while True:
+            yield from self.epoch(number, skip)
+            number, skip = number + 1, 0
+
+    def _permuted(self, random: np.random.Generator, skip: int) -> Iterator[Tensor]:
         if self._resident is None:
-            self._resident = torch.cat(
-                [self._training(*self._range(chunk)) for chunk in range(len(self._source.sizes))]
-            )
-        order = torch.from_numpy(random.permutation(self.rows))
-        for start in range(0, self.batches_per_epoch * self.batch_size, self.batch_size):
-            yield self._resident[order[start : start + self.batch_size]].to(torch.float32, copy=True)
+            training = [self._training(*piece) for piece in _pieces(0, self._total, LOOKED_AT)]
+            self._resident = self._source.resident(np.concatenate(training))
+        order = random.permutation(self.rows)
+        for start in range(skip * self.batch_size, self.batches_per_epoch * self.batch_size, self.batch_size):
+            yield self._batch(self._resident, order[start : start + self.batch_size])
 
-    def _buffered(self, random: np.random.Generator) -> Iterator[Tensor]:
+    def _buffered(self, random: np.random.Generator, skip: int) -> Iterator[Tensor]:
         size = max(1, min(PIECE_ROWS, self._buffer_rows // PIECES_IN_BUFFER))
         pieces = np.array(list(_pieces(0, self._total, size)))
         random.shuffle(pieces)
-        buffer = torch.empty(self._buffer_rows, self.d_in, dtype=self._source.dtype)
-        filled, at = 0, 0
+        numbers = np.empty(self._buffer_rows, dtype=np.int64)  # of the rows in the buffer
+        buffer: Tensor | None = None  # until the first batch that is not skipped
+        filled, at, skipped = 0, 0, skip * self.batch_size
         while True:
             while at < len(pieces) and filled + size <= self._buffer_rows:
-                rows = self._training(*pieces[at].tolist())
-                buffer[filled : filled + len(rows)] = rows
-                filled, at = filled + len(rows), at + 1
-            order = torch.from_numpy(random.permutation(filled))
+                new = self._training(*pieces[at].tolist())
+                end = filled + len(new)
+                numbers[filled:end] = new
+                if buffer is not None:
+                    self._source.fill(new, buffer[filled:end])
+                filled, at = end, at + 1
+            order = random.permutation(filled)
             last = at == len(pieces)
             give = filled if last else max(filled - self._buffer_rows // 2, self.batch_size)
             give -= give % self.batch_size
-            for start in range(0, give, self.batch_size):
-                yield buffer[order[start : start + self.batch_size]].to(torch.float32, copy=True)
+            first = min(skipped, give)
+            skipped -= first
+            if buffer is None and first < give:
+                numbers[:filled], order = numbers[order], np.arange(filled)
+                buffer = torch.empty(self._buffer_rows, self._width, dtype=self._source.dtype)
+                self._source.fill(numbers[first:filled], buffer[first:filled])
+            if buffer is not None:
+                for start in range(first, give, self.batch_size):
+                    yield buffer[torch.from_numpy(order[start : start + self.batch_size])].to(torch.float32, copy=True)
             if last:
                 return
-            buffer[: filled - give] = buffer[order[give:]]
-            filled -= give
+            kept = order[give:]
+            numbers[: len(kept)] = numbers[kept]
+            if buffer is not None:
+                buffer[: len(kept)] = buffer[torch.from_numpy(kept)]
+            filled = len(kept)
 
-    def _range(self, chunk: int) -> tuple[int, int]:
-        """First and last (exclusive) row number of a chunk."""
-        return int(self._starts[chunk]), int(self._starts[chunk + 1])
+    def _batch(self, fill: Fill, numbers: NDArray[np.int64]) -> Tensor:
+        batch = torch.empty(len(numbers), self._width)
+        fill(numbers, batch)
+        return batch
 
-    def _training(self, start: int, stop: int) -> Tensor:
-        """Training rows among rows `start` to `stop`, in the source's dtype."""
-        kept = []
-        while start < stop:
-            chunk = int(np.searchsorted(self._starts, start, side="right")) - 1
-            first, end = int(self._starts[chunk]), min(stop, int(self._starts[chunk + 1]))
-            rows = self._source.read(chunk, start - first, end - first)
-            kept.append(rows[torch.from_numpy(~self._is_held_out(chunk, start, end))])
-            start = end
-        return torch.cat(kept)
+    def _training(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Numbers of the training rows among rows `start` to `stop`."""
+        return np.arange(start, stop)[~self._is_held_out(start, stop)]
 
-    def _is_held_out(self, chunk: int, start: int, stop: int) -> NDArray[np.bool_]:
-        """Which of the rows `start` to `stop`, all of one chunk, are held out."""
+    def _is_held_out(self, start: int, stop: int) -> NDArray[np.bool_]:
+        """Which of the rows `start` to `stop` are held out."""
         if isinstance(self._choice, _Rarest):
             return self._choice.has(self._hash(np.arange(start, stop)))
-        return self._choice.has(self._groups(chunk, start, stop, self._choice.block))
+        return self._choice.has(self._groups(start, stop, self._choice.block))
 
-    def _held_out_indices(self, chunk: int) -> NDArray[np.int64]:
-        start, stop = self._range(chunk)
-        return np.arange(start, stop)[self._is_held_out(chunk, start, stop)]
-
-    def _groups(self, chunk: int, start: int, stop: int, block: int | None) -> NDArray[np.int64]:
+    def _groups(self, start: int, stop: int, block: int | None) -> NDArray[np.int64]:
         """The number of the document, or with `block` of the block of so many rows, that each row belongs to."""
         if block is not None:
             return np.arange(start, stop) // block
-        first = int(self._starts[chunk])
-        documents = self._source.documents(chunk, start - first, stop - first)
+        documents = self._source.documents(start, stop)
         assert documents is not None
         return documents
 
@@ -210,7 +210,7 @@ class ShuffledStream:
         """What is held out, and how many rows that are: one group at least if asked, and never all."""
         if share == 0 or self._total == 1:
             return _Rarest(0), 0
-        if self._source.documents(0, 0, 1) is None:
+        if self._source.documents(0, 1) is None:
             return self._rarest_rows(share)
         wanted = share * self._total
         numbers, rows = self._counted()
@@ -246,8 +246,8 @@ class ShuffledStream:
 
     def _counted(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The documents of the store, and the rows of each."""
-        chunks = range(len(self._source.sizes))
-        parts = [np.unique(self._groups(chunk, *self._range(chunk), None), return_counts=True) for chunk in chunks]
+        ranges = _pieces(0, self._total, LOOKED_AT)
+        parts = [np.unique(self._groups(*piece, None), return_counts=True) for piece in ranges]
         numbers, places = np.unique(np.concatenate([part[0] for part in parts]), return_inverse=True)
         rows = np.zeros(len(numbers), dtype=np.int64)
         np.add.at(rows, places, np.concatenate([part[1] for part in parts]))
@@ -290,32 +290,7 @@ def _pieces(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
         yield at, min(at + size, stop)
 
 
-class _TensorRows:
-    def __init__(self, x: Tensor) -> None:
-        if x.ndim != 2 or not x.dtype.is_floating_point:
-            raise StoreError(f"Activations are a float tensor [rows, d_in]; got {x.dtype} {list(x.shape)}.")
-        if not bool(torch.isfinite(x).all()):
-            raise StoreError("The activations hold NaN or infinity.")
-        self._x = x.detach().cpu()
-        self.d_in, self.dtype, self.sizes = x.shape[1], x.dtype, [len(x)]
-
-    def read(self, chunk: int, start: int, stop: int) -> Tensor:
-        return self._x[start:stop]
-
-    def documents(self, chunk: int, start: int, stop: int) -> NDArray[np.int64] | None:
-        return None
-
-
-class _StoreRows:
-    def __init__(self, store: Store) -> None:
-        self._x = lru_cache(maxsize=MAPPED_CHUNKS)(store.x)
-        self._documents = lru_cache(maxsize=MAPPED_CHUNKS)(lambda chunk: store.read(chunk).documents.numpy())
-        self.d_in, self.dtype = store.d_in, store.dtype
-        self.sizes = [chunk.rows for chunk in store.chunks]
-
-    def read(self, chunk: int, start: int, stop: int) -> Tensor:
-        return self._x(chunk)[start:stop]
-
-    def documents(self, chunk: int, start: int, stop: int) -> NDArray[np.int64] | None:
-        documents: NDArray[np.int64] = self._documents(chunk)[start:stop].astype(np.int64)
-        return documents
+def _not_negative(**values: int) -> None:
+    for name, value in values.items():
+        if value < 0:
+            raise StoreError(f"{name}={value} must not be negative; the first is 0.")

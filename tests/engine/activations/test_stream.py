@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from aquin_nb.engine.activations.store import Store, StoreWriter
 from aquin_nb.engine.activations.stream import ShuffledStream
@@ -26,6 +27,18 @@ def stored(folder, x: torch.Tensor, chunk_rows: int, documents: torch.Tensor | N
         zeros = torch.zeros(len(x), dtype=torch.int64)
         writer.add(x, zeros, zeros if documents is None else documents, zeros)
         return writer.close()
+
+
+def spoiled(store: Store, row: int, value: float) -> Store:
+    """The store with one value of a row replaced, as no writer of ours would."""
+    for chunk in store.chunks:
+        if row < chunk.rows:
+            parts = load_file(store.path / chunk.file)
+            parts["x"][row, 1] = value
+            save_file(parts, store.path / chunk.file)
+            return Store(store.path)
+        row -= chunk.rows
+    raise IndexError(row)
 
 
 def numbers(batches) -> list[int]:
@@ -208,3 +221,103 @@ def test_a_few_long_documents_among_short_ones_are_held_out_in_blocks(tmp_path):
     stream = ShuffledStream(stored(tmp_path / "s", numbered(len(documents)), 900, documents), 100)
     assert stream.notes[0].startswith("A few documents make up most of the texts: blocks of 125 neighbouring rows")
     assert stream.held_out_rows == pytest.approx(400, rel=0.3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    count=st.integers(1, 300),
+    chunk_rows=st.sampled_from([17, 64, 300]),
+    batch=st.integers(1, 40),
+    buffer=st.sampled_from([1, 60, 150, None]),
+    share=st.sampled_from([0.0, 0.1]),
+    store=st.booleans(),
+    number=st.integers(0, 3),
+    data=st.data(),
+)
+def test_starting_later_is_the_same_as_dropping_batches(
+    tmp_path_factory, count, chunk_rows, batch, buffer, share, store, number, data
+):
+    x = torch.randn(count, 3, generator=torch.Generator().manual_seed(count))
+    documents = torch.arange(count) // 5
+    source = stored(tmp_path_factory.mktemp("s") / "s", x, chunk_rows, documents) if store else x
+
+    def fresh() -> ShuffledStream:
+        return ShuffledStream(source, batch, seed=7, held_out=share, buffer_rows=buffer)
+
+    whole = list(fresh().epoch(number))
+    per_epoch = fresh().batches_per_epoch
+    assert len(whole) == per_epoch
+    skip = data.draw(st.integers(0, per_epoch + 2))
+    rest = list(fresh().epoch(number, skip))
+    assert len(rest) == max(0, per_epoch - skip)
+    assert all(torch.equal(a, b) for a, b in zip(rest, whole[skip:], strict=True))
+    start = data.draw(st.integers(0, 3 * per_epoch))
+    pairs = zip(islice(fresh().batches(start), 5), islice(iter(fresh()), start, start + 5), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_rows_of_skipped_batches_are_not_read(tmp_path):
+    """A row that nothing may read without an error shows what is read."""
+    documents = torch.arange(2000) // 10
+    sound = ShuffledStream(stored(tmp_path / "sound", numbered(2000), 300, documents), 50, buffer_rows=200)
+    batches = [numbers([part]) for part in sound.epoch(0)]
+    spoilt = spoiled(stored(tmp_path / "spoilt", numbered(2000), 300, documents), batches[9][3], float("nan"))
+    stream = ShuffledStream(spoilt, 50, buffer_rows=200)
+    assert [numbers([part]) for part in stream.epoch(0, skip=10)] == batches[10:]
+    with pytest.raises(StoreError, match="holds NaN"):
+        list(stream.epoch(0, skip=9))
+
+
+@pytest.mark.parametrize("where", [{"number": -1}, {"number": 0, "skip": -2}])
+def test_a_position_before_the_start_is_refused(where):
+    with pytest.raises(StoreError, match="must not be negative"):
+        ShuffledStream(numbered(9), 2).epoch(**where)
+
+
+def test_a_tensor_is_not_copied():
+    """What the stream reads is the caller's own memory."""
+    x = numbered(1000)
+    stream = ShuffledStream(x, 100)
+    batches = stream.epoch(0)
+    next(batches)
+    x += 5000
+    assert all(row >= 5000 for row in numbers(batches))
+
+
+def test_bad_values_in_a_tensor_are_named_by_row():
+    x = torch.zeros(5000, 900)
+    x[118, 3], x[119, 0], x[4999, 899] = float("nan"), float("inf"), float("-inf")
+    with pytest.raises(
+        StoreError, match=r"Row 118 \(counted from 0\) of the activations holds NaN \(3 rows of 5,000 do"
+    ):
+        ShuffledStream(x, 10)
+    with pytest.raises(StoreError, match=r"Row 0 .* holds infinity \(2 rows of 4,881 do"):
+        ShuffledStream(x[119:], 10)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_large_finite_values_are_no_fault(dtype):
+    peak = min(torch.finfo(dtype).max, torch.finfo(torch.float32).max)
+    x = torch.full((40, 64), peak, dtype=dtype)  # the sum overflows
+    batches = torch.cat(list(ShuffledStream(x, 10, held_out=0).epoch(0)))
+    assert torch.equal(batches, x.float())
+    if dtype is torch.float64:
+        with pytest.raises(StoreError, match="holds a number too large for float32"):
+            ShuffledStream(x * 2, 10)
+
+
+@pytest.mark.parametrize("buffer", [None, 40])
+@pytest.mark.parametrize(("value", "word"), [(float("nan"), "NaN"), (float("-inf"), "infinity")])
+def test_bad_values_in_a_store_are_named_by_chunk_and_row(tmp_path, buffer, value, word):
+    store = spoiled(stored(tmp_path / "s", numbered(100), 30), 67, value)
+    stream = ShuffledStream(store, 10, held_out=0, buffer_rows=buffer)
+    with pytest.raises(StoreError, match=rf"chunk_000002.safetensors holds {word} in its row 7, row 67 of the store"):
+        list(stream.epoch(0))
+
+
+def test_bad_values_among_held_out_rows_are_named(tmp_path):
+    x, documents = numbered(300), torch.arange(300) // 10
+    held = numbers([ShuffledStream(stored(tmp_path / "a", x, 70, documents), 10).held_out()])
+    store = spoiled(stored(tmp_path / "b", x, 70, documents), held[4], float("inf"))
+    with pytest.raises(StoreError, match=f"row {held[4]} of the store"):
+        ShuffledStream(store, 10).held_out()

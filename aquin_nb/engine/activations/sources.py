@@ -1,0 +1,195 @@
+"""Where the rows of a stream come from: a tensor in memory or a store on disk, read by row number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...errors import StoreError
+from .store import Store
+
+MAPPED_CHUNKS = 256
+BLOCK_BYTES = 16 << 20  # read, copied and checked at a time
+
+Numbers = NDArray[np.int64]
+Fill = Callable[[Numbers, Tensor], None]  # of row numbers, in any order, and of the float tensor they are written into
+
+
+class Rows(Protocol):
+    """Rows in order, each known by its number."""
+
+    widths: list[int]  # of the parts that stand side by side in a row; one for a single source
+    dtype: torch.dtype  # holds every value exactly
+    count: int
+    in_memory: bool
+    notes: list[str]
+
+    def fill(self, numbers: Numbers, out: Tensor) -> None:
+        """Write the rows `numbers`, in this order, into `out` [len(numbers), sum(widths)].
+
+        Raises:
+            StoreError: a damaged chunk, or a value that is not finite.
+        """
+        ...
+
+    def resident(self, numbers: Numbers) -> Fill:
+        """These rows in memory for good: the result is `fill` with places in `numbers` for row numbers."""
+        ...
+
+    def documents(self, start: int, stop: int) -> Numbers | None:
+        """The document of each of these rows; None where rows stand for themselves."""
+        ...
+
+
+def rows_of(source: Store | Tensor) -> Rows:
+    """The rows of a store or of a float tensor [n, d_in].
+
+    Raises:
+        StoreError: no rows, another shape, values of a tensor that are not finite.
+    """
+    rows: Rows = _TensorRows(source, "the activations") if isinstance(source, Tensor) else _StoreRows(source)
+    if rows.count == 0:
+        raise StoreError(f"{source!r:.200} has no rows; collect activations first.")
+    return rows
+
+
+class _TensorRows:
+    in_memory = True
+
+    def __init__(self, x: Tensor, name: str) -> None:
+        if x.ndim != 2 or not x.dtype.is_floating_point:
+            raise StoreError(f"Activations are a float tensor [rows, d_in]; {name}: got {x.dtype} {list(x.shape)}.")
+        self._x = x.detach().cpu()
+        self.widths, self.dtype, self.count, self.notes = [x.shape[1]], x.dtype, len(x), list[str]()
+        self._check(name)
+
+    def fill(self, numbers: Numbers, out: Tensor) -> None:
+        _gather(self._x, numbers, out)
+
+    def resident(self, numbers: Numbers) -> Fill:
+        return lambda places, out: _gather(self._x, numbers[places], out)
+
+    def documents(self, start: int, stop: int) -> Numbers | None:
+        return None
+
+    def _check(self, name: str) -> None:
+        first, count = -1, 0
+        for start, stop in blocks(self.count, self._x):
+            block = self._x[start:stop]
+            if not _finite(block):
+                bad = _bad_rows(block)
+                first = start + int(bad[0]) if first < 0 and len(bad) else first
+                count += len(bad)
+        if count:
+            raise StoreError(
+                f"Row {first:,} (counted from 0) of {name} holds {_fault(self._x[first])} ({count:,} rows of"
+                f" {self.count:,} do); drop such rows first: x[torch.isfinite(x.float()).all(1)]."
+            )
+
+
+class _StoreRows:
+    in_memory = False
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._x = lru_cache(maxsize=MAPPED_CHUNKS)(store.x)
+        self._documents = lru_cache(maxsize=MAPPED_CHUNKS)(lambda chunk: store.read(chunk).documents.numpy())
+        self.widths, self.dtype, self.count, self.notes = [store.d_in], store.dtype, store.rows, list[str]()
+        self._starts = np.concatenate([[0], np.cumsum([chunk.rows for chunk in store.chunks], dtype=np.int64)])
+        if not store.complete:
+            self.notes.append(f"{store.path} is incomplete: its collection was stopped at {store.rows:,} rows.")
+
+    def fill(self, numbers: Numbers, out: Tensor) -> None:
+        order = np.argsort(numbers, kind="stable")
+        chunks = self._chunk_of(numbers[order])
+        for of_chunk in np.split(order, np.flatnonzero(np.diff(chunks)) + 1):
+            if len(of_chunk):
+                self._fill(int(self._chunk_of(numbers[of_chunk[0]])), of_chunk, numbers, out)
+
+    def resident(self, numbers: Numbers) -> Fill:
+        x = torch.empty(len(numbers), self.widths[0], dtype=self.dtype)
+        self.fill(numbers, x)
+        return lambda places, out: _gather(x, places, out)
+
+    def documents(self, start: int, stop: int) -> Numbers | None:
+        parts = [self._documents(chunk)[first:end] for chunk, first, end in self._ranges(start, stop)]
+        return np.concatenate(parts).astype(np.int64)
+
+    def _fill(self, chunk: int, places: Numbers, numbers: Numbers, out: Tensor) -> None:
+        """Rows of one chunk into their places."""
+        x = self._x(chunk)
+        for start, stop in blocks(len(places), x):
+            block = places[start:stop]
+            inside = numbers[block] - self._starts[chunk]
+            rows = x[_index(inside)]
+            if not _finite(rows):
+                self._check(chunk, inside, rows)
+            out[_index(block)] = rows.to(out.dtype)
+
+    def _check(self, chunk: int, inside: Numbers, rows: Tensor) -> None:
+        bad = _bad_rows(rows)
+        if not len(bad):  # finite values whose sum is not
+            return
+        row = int(inside[bad].min())
+        path = self._store.path / self._store.chunks[chunk].file
+        raise StoreError(
+            f"{path} holds {_fault(self._x(chunk)[row])} in its row {row:,}, row {row + int(self._starts[chunk]):,}"
+            " of the store (counted from 0). It was damaged after it was written, or not written by aquin-nb: collect"
+            " these activations again, or leave the chunk out by giving the rows of the others as a tensor."
+        )
+
+    def _chunk_of(self, numbers: NDArray[np.int64] | np.int64) -> NDArray[np.int64]:
+        return np.searchsorted(self._starts, numbers, side="right") - 1
+
+    def _ranges(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+        """(chunk, first, end): rows `start` to `stop` of the store as rows of its chunks."""
+        while start < stop:
+            chunk = int(self._chunk_of(np.int64(start)))
+            first, end = int(self._starts[chunk]), min(stop, int(self._starts[chunk + 1]))
+            yield chunk, start - first, end - first
+            start = end
+
+
+def blocks(count: int, x: Tensor) -> Iterator[tuple[int, int]]:
+    """Ranges that cut `count` rows of `x` [n, d] into blocks of at most 16 MB."""
+    size = max(1, BLOCK_BYTES // max(1, x.shape[1] * x.dtype.itemsize))
+    for start in range(0, count, size):
+        yield start, min(start + size, count)
+
+
+def _gather(x: Tensor, numbers: Numbers, out: Tensor) -> None:
+    index = torch.from_numpy(numbers)
+    if x.dtype == out.dtype and out.is_contiguous():
+        torch.index_select(x, 0, index, out=out)
+    else:
+        out.copy_(x[index])
+
+
+def _index(numbers: Numbers) -> slice | Tensor:
+    """An index for these rows; of consecutive ones a slice, which copies nothing."""
+    if bool((np.diff(numbers) == 1).all()):
+        return slice(int(numbers[0]), int(numbers[-1]) + 1)
+    return torch.from_numpy(numbers)
+
+
+def _finite(x: Tensor) -> bool:
+    """Surely finite in float32: the sum of anything else is not. A sum that is not finite may still overflow."""
+    return bool(torch.isfinite(x.sum(dtype=torch.float32)))
+
+
+def _bad_rows(x: Tensor) -> Numbers:
+    """The rows of `x` with a value that is not finite in float32."""
+    bad: Numbers = torch.nonzero(~torch.isfinite(x.float()).all(1)).flatten().numpy()
+    return bad
+
+
+def _fault(row: Tensor) -> str:
+    if bool(row.isnan().any()):
+        return "NaN"
+    return "infinity" if bool(row.isinf().any()) else "a number too large for float32"
