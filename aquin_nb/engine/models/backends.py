@@ -1,18 +1,22 @@
-"""Two ways to read the residual stream: TransformerLens and plain Hugging Face. Both give block outputs, bit for bit.
+"""Two ways to read and to replace the residual stream: TransformerLens and plain Hugging Face, equal bit for bit.
 
-Both stop the forward pass at the last layer asked by raising in its hook: no later block runs and no logits are built.
+A reading stops the forward pass at the last layer asked by raising in its hook: no later block runs and no logits are
+built.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
 from ...errors import ModelError
 from .untyped import HFModel, HFTokenizer, Untyped
+
+Replace: TypeAlias = tuple[int, Callable[[Tensor], Tensor]]
+"""A layer, and what its block's output [b, t, d_model] becomes: the same shape, dtype and device."""
 
 
 class _Enough(Exception):
@@ -30,6 +34,10 @@ class Backend(Protocol):
         `mask` [b, t] is given to bidirectional models only: in a causal one, padding on the right cannot reach a real
         token, and without a mask both backends run the same arithmetic.
         """
+        ...
+
+    def logits(self, ids: Tensor, replace: Replace | None) -> Tensor:
+        """Logits [b, t, vocabulary] of a language model for `ids` [b, t], with one block's output replaced if asked."""
         ...
 
 
@@ -86,6 +94,23 @@ class HuggingFaceBackend:
                 handle.remove()
         return out
 
+    def logits(self, ids: Tensor, replace: Replace | None) -> Tensor:
+        handles = []
+        if replace is not None:
+            layer, change = replace
+
+            def swap(module: torch.nn.Module, inputs: Untyped, output: Untyped) -> Untyped:
+                return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
+
+            handles.append(self.blocks[layer].register_forward_hook(swap))
+        try:
+            with torch.no_grad():
+                logits: Tensor = self.model(input_ids=ids, **self._extra).logits
+        finally:
+            for handle in handles:
+                handle.remove()
+        return logits
+
 
 class TransformerLensBackend:
     """TransformerBridge around a transformers model that we loaded ourselves; the model is wrapped in place."""
@@ -126,3 +151,16 @@ class TransformerLensBackend:
         except _Enough:
             pass
         return out
+
+    def logits(self, ids: Tensor, replace: Replace | None) -> Tensor:
+        points = []
+        if replace is not None:
+            layer, change = replace
+
+            def swap(value: Tensor, hook: Untyped) -> Tensor:
+                return change(value)
+
+            points.append((f"blocks.{layer}.hook_resid_post", swap))
+        with torch.no_grad():
+            logits: Tensor = self.bridge.run_with_hooks(ids, return_type="logits", fwd_hooks=points, use_cache=False)
+        return logits

@@ -1,4 +1,4 @@
-"""A loaded model: text in, block outputs out."""
+"""A loaded model: text in, block outputs and logits out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...errors import ModelError, OutOfMemory
-from .backends import Backend
+from .backends import Backend, Replace
 from .info import ModelInfo
 from .tokens import TokenPolicy, Tokens, batch, encode, framed, tokenize
 from .untyped import HFTokenizer
@@ -143,29 +143,87 @@ class Model:
         wanted = sorted({self.check_layer(layer) for layer in layers})
         if not wanted:
             raise ModelError("layers is empty: name at least one layer.")
-        rows, width = tokens.ids.shape
-        if width > self.context:
-            raise ModelError(f"A row has {width} tokens; the context of {self.info.name} is {self.context}.")
+        rows, width = self._checked(tokens)
         if rows == 0:
             empty = torch.empty((0, width, self.d_model), dtype=self.dtype, device=self.device)
             return dict.fromkeys(wanted, empty)
         ids = tokens.ids.to(self.device)
         mask = tokens.mask.to(self.device) if self.mode == "embedding" else None
-        with self.lock:
-            return self._forward(ids, mask, wanted)
 
-    def _forward(self, ids: Tensor, mask: Tensor | None, layers: Sequence[int]) -> dict[int, Tensor]:
-        whole = self._fitting(lambda: self.backend.residuals(ids, mask, layers))
-        if whole is None and len(ids) > 1:
-            half = len(ids) // 2
-            masks = (None, None) if mask is None else (mask[:half], mask[half:])
-            parts = [self._forward(*part, layers) for part in zip((ids[:half], ids[half:]), masks, strict=True)]
-            whole = self._fitting(lambda: {layer: torch.cat([part[layer] for part in parts]) for layer in layers})
+        def run(part: slice) -> list[Tensor]:
+            out = self.backend.residuals(ids[part], None if mask is None else mask[part], wanted)
+            return [out[layer] for layer in wanted]
+
+        with self.lock:
+            return dict(zip(wanted, self._forward(run, 0, rows, width), strict=True))
+
+    def logits(self, tokens: Tokens, *, replace: Replace | None = None) -> Tensor:
+        """What a language model predicts after each token: logits [b, t, vocabulary], on its device, in its dtype.
+
+        `replace` = (layer, fn) runs the model with the output of that block (`hook_resid_post`) replaced at the
+        analysed tokens (`tokens.analysed`: not BOS, position 0, special tokens and padding): fn is given their rows
+        [n, d_model] in reading order, in the model's dtype, and returns as many, of any float dtype and device. A
+        batch that does not fit into memory is run in halves as in `residuals`; fn then sees one part at a time.
+
+        Raises:
+            ModelError: an embedding model, an unknown layer, no rows, rows longer than the context, or an fn that
+                returns another shape.
+            OutOfMemory: a single row does not fit, or all logits together; says what to change.
+
+        >>> from aquin_nb.engine.models import load_model
+        >>> model = load_model("tiny", device="cpu", dtype="float32")
+        >>> tokens = model.tokenize(["In the beginning"])
+        >>> same = model.logits(tokens, replace=(2, lambda x: x))
+        >>> torch.equal(same, model.logits(tokens))
+        True
+        """
+        if self.mode != "llm":
+            raise ModelError(f"{self.info.name} is an embedding model: it predicts no tokens, so it has no logits.")
+        rows, width = self._checked(tokens)
+        if rows == 0:
+            raise ModelError("There are no rows of tokens to run; give at least one text.")
+        ids, analysed = tokens.ids.to(self.device), tokens.analysed.to(self.device)
+        where = None if replace is None else (self.check_layer(replace[0]), replace[1])
+
+        def run(part: slice) -> list[Tensor]:
+            if where is None:
+                return [self.backend.logits(ids[part], None)]
+            layer, fn = where
+
+            def change(x: Tensor) -> Tensor:
+                out, chosen = x.clone(), analysed[part]
+                given = x[chosen]
+                made = fn(given)
+                if made.shape != given.shape:
+                    shapes = f"rows {list(given.shape)} of layer {layer} by {list(made.shape)}"
+                    raise ModelError(f"replace= would put {shapes}; the shapes must be equal.")
+                out[chosen] = made.to(out)
+                return out
+
+            return [self.backend.logits(ids[part], (layer, change))]
+
+        with self.lock:
+            return self._forward(run, 0, rows, width)[0]
+
+    def _checked(self, tokens: Tokens) -> tuple[int, int]:
+        """Rows and width of a batch that the model can read."""
+        rows, width = tokens.ids.shape
+        if width > self.context:
+            raise ModelError(f"A row has {width} tokens; the context of {self.info.name} is {self.context}.")
+        return rows, width
+
+    def _forward(self, run: Callable[[slice], list[Tensor]], start: int, stop: int, width: int) -> list[Tensor]:
+        """What `run` gives for the rows from `start` to `stop`, in one pass or, where that does not fit, in halves."""
+        whole = self._fitting(lambda: run(slice(start, stop)))
+        if whole is None and stop - start > 1:
+            middle = (start + stop) // 2
+            parts = [self._forward(run, *half, width) for half in ((start, middle), (middle, stop))]
+            whole = self._fitting(lambda: [torch.cat(pair) for pair in zip(*parts, strict=True)])
         if whole is None:
-            raise OutOfMemory(self._too_large(*ids.shape))
+            raise OutOfMemory(self._too_large(stop - start, width))
         return whole
 
-    def _fitting(self, work: Callable[[], dict[int, Tensor]]) -> dict[int, Tensor] | None:
+    def _fitting(self, work: Callable[[], list[Tensor]]) -> list[Tensor] | None:
         """What `work` gives, or None when the device's memory is too small for it."""
         try:
             return work()
