@@ -1,9 +1,10 @@
-"""Where the rows of a stream come from: a tensor in memory or a store on disk, read by row number."""
+"""Where the rows of a stream come from: a tensor in memory, a store on disk, or several of them side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache, reduce
+from itertools import accumulate, pairwise
 from typing import Protocol
 
 import numpy as np
@@ -12,9 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...errors import StoreError
-from .store import Store
+from .store import ORIGINS, Store
 
 MAPPED_CHUNKS = 256
+CHECKED_CHUNKS = 5  # of stores side by side: whether their rows come from the same tokens
 BLOCK_BYTES = 16 << 20  # read, copied and checked at a time
 
 Numbers = NDArray[np.int64]
@@ -24,6 +26,7 @@ Fill = Callable[[Numbers, Tensor], None]  # of row numbers, in any order, and of
 class Rows(Protocol):
     """Rows in order, each known by its number."""
 
+    name: str  # in messages
     widths: list[int]  # of the parts that stand side by side in a row; one for a single source
     dtype: torch.dtype  # holds every value exactly
     count: int
@@ -47,15 +50,30 @@ class Rows(Protocol):
         ...
 
 
-def rows_of(source: Store | Tensor) -> Rows:
-    """The rows of a store or of a float tensor [n, d_in].
+def rows_of(source: Store | Tensor | Sequence[Store | Tensor]) -> Rows:
+    """The rows of a store or of a float tensor [n, d_in]; of a tuple or list of them, side by side.
 
     Raises:
-        StoreError: no rows, another shape, values of a tensor that are not finite.
+        StoreError: no rows, another shape, values of a tensor that are not finite; sources that do not belong together.
     """
-    rows: Rows = _TensorRows(source, "the activations") if isinstance(source, Tensor) else _StoreRows(source)
+    if not isinstance(source, tuple | list):
+        return _single(source, "the activations")
+    parts = [_single(part, f"activations[{place}]") for place, part in enumerate(source)]
+    if not parts:
+        raise StoreError("An empty tuple or list of activations; give one tensor or store at least.")
+    return parts[0] if len(parts) == 1 else _SideBySide(parts)
+
+
+def _single(source: object, name: str) -> Rows:
+    rows: Rows
+    if isinstance(source, Tensor):
+        rows = _TensorRows(source, name)
+    elif isinstance(source, Store):
+        rows = _StoreRows(source)
+    else:
+        raise StoreError(f"Activations are a float tensor [rows, d_in] or a Store; {name}: got {source!r:.80}.")
     if rows.count == 0:
-        raise StoreError(f"{source!r:.200} has no rows; collect activations first.")
+        raise StoreError(f"{rows.name} has no rows; collect activations first.")
     return rows
 
 
@@ -63,11 +81,11 @@ class _TensorRows:
     in_memory = True
 
     def __init__(self, x: Tensor, name: str) -> None:
-        if x.ndim != 2 or not x.dtype.is_floating_point:
+        if x.ndim != 2 or x.shape[1] == 0 or not x.dtype.is_floating_point:
             raise StoreError(f"Activations are a float tensor [rows, d_in]; {name}: got {x.dtype} {list(x.shape)}.")
-        self._x = x.detach().cpu()
+        self._x, self.name = x.detach().cpu(), name
         self.widths, self.dtype, self.count, self.notes = [x.shape[1]], x.dtype, len(x), list[str]()
-        self._check(name)
+        self._check()
 
     def fill(self, numbers: Numbers, out: Tensor) -> None:
         _gather(self._x, numbers, out)
@@ -78,7 +96,7 @@ class _TensorRows:
     def documents(self, start: int, stop: int) -> Numbers | None:
         return None
 
-    def _check(self, name: str) -> None:
+    def _check(self) -> None:
         first, count = -1, 0
         for start, stop in blocks(self.count, self._x):
             block = self._x[start:stop]
@@ -88,7 +106,7 @@ class _TensorRows:
                 count += len(bad)
         if count:
             raise StoreError(
-                f"Row {first:,} (counted from 0) of {name} holds {_fault(self._x[first])} ({count:,} rows of"
+                f"Row {first:,} (counted from 0) of {self.name} holds {_fault(self._x[first])} ({count:,} rows of"
                 f" {self.count:,} do); drop such rows first: x[torch.isfinite(x.float()).all(1)]."
             )
 
@@ -97,20 +115,21 @@ class _StoreRows:
     in_memory = False
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self._store, self.name = store, str(store.path)
         self._x = lru_cache(maxsize=MAPPED_CHUNKS)(store.x)
-        self._documents = lru_cache(maxsize=MAPPED_CHUNKS)(lambda chunk: store.read(chunk).documents.numpy())
+        self._read = lru_cache(maxsize=MAPPED_CHUNKS)(store.read)
         self.widths, self.dtype, self.count, self.notes = [store.d_in], store.dtype, store.rows, list[str]()
-        self._starts = np.concatenate([[0], np.cumsum([chunk.rows for chunk in store.chunks], dtype=np.int64)])
+        self.chunks = store.chunks
+        self.starts = np.concatenate([[0], np.cumsum([chunk.rows for chunk in store.chunks], dtype=np.int64)])
         if not store.complete:
             self.notes.append(f"{store.path} is incomplete: its collection was stopped at {store.rows:,} rows.")
 
     def fill(self, numbers: Numbers, out: Tensor) -> None:
         order = np.argsort(numbers, kind="stable")
-        chunks = self._chunk_of(numbers[order])
+        chunks = self.chunk_of(numbers[order])
         for of_chunk in np.split(order, np.flatnonzero(np.diff(chunks)) + 1):
             if len(of_chunk):
-                self._fill(int(self._chunk_of(numbers[of_chunk[0]])), of_chunk, numbers, out)
+                self._fill(int(self.chunk_of(numbers[of_chunk[0]])), of_chunk, numbers, out)
 
     def resident(self, numbers: Numbers) -> Fill:
         x = torch.empty(len(numbers), self.widths[0], dtype=self.dtype)
@@ -118,15 +137,24 @@ class _StoreRows:
         return lambda places, out: _gather(x, places, out)
 
     def documents(self, start: int, stop: int) -> Numbers | None:
-        parts = [self._documents(chunk)[first:end] for chunk, first, end in self._ranges(start, stop)]
-        return np.concatenate(parts).astype(np.int64)
+        return self.origins("documents", start, stop)
+
+    def origins(self, name: str, start: int, stop: int) -> Numbers:
+        """One of token_ids, documents and positions, of these rows."""
+        parts = [getattr(self._read(chunk), name)[first:end] for chunk, first, end in self._ranges(start, stop)]
+        return torch.cat(parts).numpy().astype(np.int64)
+
+    def place(self, row: int) -> str:
+        """A row in words."""
+        chunk = int(self.chunk_of(np.int64(row)))
+        return f"row {row:,} of {self.name} ({self.chunks[chunk].file})"
 
     def _fill(self, chunk: int, places: Numbers, numbers: Numbers, out: Tensor) -> None:
         """Rows of one chunk into their places."""
         x = self._x(chunk)
         for start, stop in blocks(len(places), x):
             block = places[start:stop]
-            inside = numbers[block] - self._starts[chunk]
+            inside = numbers[block] - self.starts[chunk]
             rows = x[_index(inside)]
             if not _finite(rows):
                 self._check(chunk, inside, rows)
@@ -137,23 +165,79 @@ class _StoreRows:
         if not len(bad):  # finite values whose sum is not
             return
         row = int(inside[bad].min())
-        path = self._store.path / self._store.chunks[chunk].file
+        path = self._store.path / self.chunks[chunk].file
         raise StoreError(
-            f"{path} holds {_fault(self._x(chunk)[row])} in its row {row:,}, row {row + int(self._starts[chunk]):,}"
+            f"{path} holds {_fault(self._x(chunk)[row])} in its row {row:,}, row {row + int(self.starts[chunk]):,}"
             " of the store (counted from 0). It was damaged after it was written, or not written by aquin-nb: collect"
             " these activations again, or leave the chunk out by giving the rows of the others as a tensor."
         )
 
-    def _chunk_of(self, numbers: NDArray[np.int64] | np.int64) -> NDArray[np.int64]:
-        return np.searchsorted(self._starts, numbers, side="right") - 1
+    def chunk_of(self, numbers: NDArray[np.int64] | np.int64) -> NDArray[np.int64]:
+        return np.searchsorted(self.starts, numbers, side="right") - 1
 
     def _ranges(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
         """(chunk, first, end): rows `start` to `stop` of the store as rows of its chunks."""
         while start < stop:
-            chunk = int(self._chunk_of(np.int64(start)))
-            first, end = int(self._starts[chunk]), min(stop, int(self._starts[chunk + 1]))
+            chunk = int(self.chunk_of(np.int64(start)))
+            first, end = int(self.starts[chunk]), min(stop, int(self.starts[chunk + 1]))
             yield chunk, start - first, end - first
             start = end
+
+
+class _SideBySide:
+    """Rows joined from the same row of every part."""
+
+    def __init__(self, parts: list[Rows]) -> None:
+        first = parts[0]
+        for other in parts[1:]:
+            if other.count != first.count:
+                raise StoreError(
+                    f"Activations side by side need the same rows: {first.name} has {first.count:,} and {other.name}"
+                    f" {other.count:,}. Collect them in one go, or from the same corpus with the same settings."
+                )
+        stores = [part for part in parts if isinstance(part, _StoreRows)]
+        for store in stores[1:]:
+            _check_same_tokens(stores[0], store)
+        self._parts, self.name, self.count = parts, " and ".join(part.name for part in parts), first.count
+        self.widths = [width for part in parts for width in part.widths]
+        self.dtype = reduce(torch.promote_types, (part.dtype for part in parts))
+        self.in_memory = all(part.in_memory for part in parts)
+        self.notes = [note for part in parts for note in part.notes]
+
+    def fill(self, numbers: Numbers, out: Tensor) -> None:
+        for part, columns in zip(self._parts, self._columns(out), strict=True):
+            part.fill(numbers, columns)
+
+    def resident(self, numbers: Numbers) -> Fill:
+        fills = [part.resident(numbers) for part in self._parts]
+
+        def fill(places: Numbers, out: Tensor) -> None:
+            for of_part, columns in zip(fills, self._columns(out), strict=True):
+                of_part(places, columns)
+
+        return fill
+
+    def documents(self, start: int, stop: int) -> Numbers | None:
+        return self._parts[0].documents(start, stop)
+
+    def _columns(self, out: Tensor) -> list[Tensor]:
+        return [out[:, start:stop] for start, stop in pairwise(accumulate(self.widths, initial=0))]
+
+
+def _check_same_tokens(a: _StoreRows, b: _StoreRows) -> None:
+    """Row i of both comes from the same token, as far as a few chunks of `a`, the first and last among them, tell."""
+    for chunk in np.unique(np.linspace(0, len(a.chunks) - 1, CHECKED_CHUNKS).astype(int)).tolist():
+        start, stop = int(a.starts[chunk]), int(a.starts[chunk + 1])
+        for name in ORIGINS:
+            ours, theirs = a.origins(name, start, stop), b.origins(name, start, stop)
+            differing = np.flatnonzero(ours != theirs)
+            if len(differing):
+                at = int(differing[0])
+                raise StoreError(
+                    f"Two stores hold rows of different tokens: {a.place(start + at)} has {name} {ours[at]},"
+                    f" and {b.place(start + at)} has {theirs[at]}. Collect both from the same corpus with the"
+                    " same settings."
+                )
 
 
 def blocks(count: int, x: Tensor) -> Iterator[tuple[int, int]]:

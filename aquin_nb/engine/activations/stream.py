@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +25,7 @@ OVERSHOOT = 1.25  # of the rows wanted, so that one long document does not take 
 
 
 class ShuffledStream:
-    """Batches float32 [batch_size, d_in] in random order; each training row exactly once an epoch.
+    """Batches float32 [batch_size, sum(widths)] in random order; each training row exactly once an epoch.
 
     A source that fits into `buffer_rows` is permuted exactly. A larger one is read in pieces of at most 512
     neighbouring rows, drawn in random order from the whole store into the buffer; the buffer is permuted, half of it
@@ -38,8 +38,14 @@ class ShuffledStream:
     most of the rows, blocks of at most 256 neighbouring rows are held out instead, and `notes` says so.
     Rows of a tensor stand for themselves.
 
+    Several sources with the same number of rows (input and output of a transcoder, layers of a sweep) give batches
+    whose rows are theirs side by side, `batch.split(stream.widths, 1)` takes them apart; documents are those of the
+    first. Stores may be cut into chunks differently, but must come from the same tokens in the same order; the first,
+    the last and three more chunks are compared.
+
     Args:
-        source: a `Store`, or a float tensor [n, d_in] (rows in memory, a layer of a capture).
+        source: a `Store`, or a float tensor [n, d_in] (rows in memory, a layer of a capture); or several in a
+            tuple or list.
         batch_size: rows a batch.
         seed: of the order and of the held-out rows.
         held_out: share of rows that never appear in a batch, chosen by a hash of the seed and of the number of the
@@ -47,11 +53,13 @@ class ShuffledStream:
         buffer_rows: rows in memory; None takes 512 MB of them, and of tensors all.
 
     Attributes:
-        rows: training rows. held_out_rows: the others. d_in. batch_size: as used. notes: what a reader should know.
+        rows: training rows. held_out_rows: the others. batch_size: as used. notes: what a reader should know.
+        widths: columns of each source, a list of one for a single source. d_in: `widths[0]`.
 
     Raises:
         StoreError: no rows, another shape, values of a tensor that are not finite (the first such row is named);
-            later, a damaged chunk, or one with such values (chunk and row are named).
+            later, a damaged chunk, or one with such values (chunk and row are named). Of several
+            sources: other numbers of rows, or rows of other tokens.
 
     >>> stream = ShuffledStream(torch.arange(12.0).reshape(6, 2), batch_size=2, held_out=0)
     >>> [tuple(batch.shape) for batch in stream.epoch(0)]
@@ -60,7 +68,7 @@ class ShuffledStream:
 
     def __init__(
         self,
-        source: Store | Tensor,
+        source: Store | Tensor | Sequence[Store | Tensor],
         batch_size: int,
         *,
         seed: int = 0,
@@ -73,7 +81,7 @@ class ShuffledStream:
             )
         self._source = rows_of(source)
         self._total, self.notes = self._source.count, list(self._source.notes)
-        self.d_in, self._seed = self._source.widths[0], seed
+        self.widths, self.d_in, self._seed = self._source.widths, self._source.widths[0], seed
         self._choice, self.held_out_rows = self._chosen(held_out)
         self.rows = self._total - self.held_out_rows
         self.batch_size = min(batch_size, self.rows)
@@ -118,7 +126,7 @@ class ShuffledStream:
         return self._buffered(random, skip)
 
     def held_out(self, max_rows: int | None = None) -> Tensor:
-        """Held-out rows, float32 [m, d_in], in store order; with `max_rows` a random choice, the same each time."""
+        """Held-out rows, float32 [m, sum(widths)], in order; with `max_rows` a random choice, the same each time."""
         ranges = _pieces(0, self._total, LOOKED_AT)
         chosen = np.concatenate([np.arange(*piece)[self._is_held_out(*piece)] for piece in ranges])
         if max_rows is not None and len(chosen) > max_rows:

@@ -21,9 +21,11 @@ def numbered(count: int) -> torch.Tensor:
     return torch.arange(count, dtype=torch.float32)[:, None].repeat(1, 2)
 
 
-def stored(folder, x: torch.Tensor, chunk_rows: int, documents: torch.Tensor | None = None) -> Store:
+def stored(
+    folder, x: torch.Tensor, chunk_rows: int, documents: torch.Tensor | None = None, dtype: str = "float32"
+) -> Store:
     about = {"model": {}, "layer": 0, "hook": "h", "unit": "token", "corpus": {}, "exclusions": ""}
-    with StoreWriter(folder, d_in=x.shape[1], dtype="float32", about=about, chunk_rows=chunk_rows) as writer:
+    with StoreWriter(folder, d_in=x.shape[1], dtype=dtype, about=about, chunk_rows=chunk_rows) as writer:
         zeros = torch.zeros(len(x), dtype=torch.int64)
         writer.add(x, zeros, zeros if documents is None else documents, zeros)
         return writer.close()
@@ -199,6 +201,9 @@ def test_a_batch_may_be_changed_without_harm():
         (lambda: ShuffledStream(torch.zeros(3), 2), "float tensor"),
         (lambda: ShuffledStream(torch.zeros(3, 2, dtype=torch.int64), 2), "float tensor"),
         (lambda: ShuffledStream(torch.tensor([[1.0], [float("nan")]]), 2), "NaN"),
+        (lambda: ShuffledStream(torch.zeros(3, 0), 2), "float tensor"),
+        (lambda: ShuffledStream((), 2), "An empty tuple"),
+        (lambda: ShuffledStream((torch.zeros(3, 2), "folder"), 2), "activations.1.: got 'folder'"),
         (lambda: ShuffledStream(torch.zeros(3, 2), 0), "batch_size=0"),
         (lambda: ShuffledStream(torch.zeros(3, 2), 1, held_out=1.0), "held_out=1.0"),
     ],
@@ -321,3 +326,86 @@ def test_bad_values_among_held_out_rows_are_named(tmp_path):
     store = spoiled(stored(tmp_path / "b", x, 70, documents), held[4], float("inf"))
     with pytest.raises(StoreError, match=f"row {held[4]} of the store"):
         ShuffledStream(store, 10).held_out()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    count=st.integers(2, 300),
+    kinds=st.lists(st.sampled_from(["tensor", "half tensor", "store", "half store"]), min_size=2, max_size=3),
+    chunk_rows=st.lists(st.integers(11, 320), min_size=3, max_size=3),
+    batch=st.integers(1, 40),
+    buffer=st.sampled_from([1, 90, None]),
+    skip=st.integers(0, 4),
+    seed=st.integers(0, 9),
+)
+def test_sources_side_by_side_keep_their_rows_together(
+    tmp_path_factory, count, kinds, chunk_rows, batch, buffer, skip, seed
+):
+    folder, documents = tmp_path_factory.mktemp("s"), torch.arange(count) // 3
+    parts, sources = [], []
+    for place, kind in enumerate(kinds):
+        x = numbered(count).repeat(1, place + 1) + 300 * place  # whole numbers that float16 holds
+        dtype = torch.float16 if "half" in kind else torch.float32
+        parts.append(x)
+        if "tensor" in kind:
+            sources.append(x.to(dtype))
+        else:
+            name = str(dtype).removeprefix("torch.")
+            sources.append(stored(folder / str(place), x, chunk_rows[place], documents, name))
+    stream = ShuffledStream(tuple(sources), batch, seed=seed, buffer_rows=buffer)
+    assert stream.widths == [2, 4, 6][: len(kinds)]
+    assert stream.d_in == 2
+    joined = torch.cat(parts, 1)
+    batches = list(stream.epoch(1, skip))
+    for got in [*batches, stream.held_out()]:
+        assert got.dtype == torch.float32
+        assert torch.equal(got, joined[got[:, 0].long()])
+    first = ShuffledStream(sources[0], batch, seed=seed, buffer_rows=buffer)
+    assert torch.equal(first.held_out(), stream.held_out()[:, :2])
+    assert len(batches) == max(0, stream.batches_per_epoch - skip)
+    assert numbers(batches) == numbers(first.epoch(1, skip))
+
+
+def test_one_source_in_a_list_is_that_source():
+    x = numbered(50)
+    stream = ShuffledStream([x], 10)
+    assert stream.widths == [2]
+    assert numbers(stream.epoch(0)) == numbers(ShuffledStream(x, 10).epoch(0))
+
+
+def test_sources_with_other_numbers_of_rows_are_refused(tmp_path):
+    with pytest.raises(StoreError, match=r"activations\[0\] has 5,000 and activations\[1\] 4,990"):
+        ShuffledStream((numbered(5000), numbered(4990)), 10)
+    store = stored(tmp_path / "s", numbered(40), 10)
+    with pytest.raises(StoreError, match=rf"activations\[0\] has 41 and {store.path} 40"):
+        ShuffledStream((numbered(41), store), 10)
+
+
+@pytest.mark.parametrize("row", [0, 333, 999])
+def test_stores_of_other_tokens_are_refused_by_chunk(tmp_path, row):
+    documents = torch.arange(1000) // 4
+    a = stored(tmp_path / "a", numbered(1000), 250, documents)
+    documents[row] = 7000
+    b = stored(tmp_path / "b", numbered(1000), 90, documents)
+    chunks = rf"chunk_00000{row // 250}.safetensors\) has documents {row // 4}, .*chunk_0000{row // 90:02d}.*7000"
+    with pytest.raises(StoreError, match=rf"row {row} of .*{chunks}"):
+        ShuffledStream((a, b), 10)
+
+
+def test_bad_values_name_the_source(tmp_path):
+    bad = numbered(30)
+    bad[4, 0] = float("nan")
+    with pytest.raises(StoreError, match=r"Row 4 .* of activations\[1\] holds NaN"):
+        ShuffledStream((numbered(30), bad), 5)
+    stores = [stored(tmp_path / name, numbered(30), 9) for name in "ab"]
+    with pytest.raises(StoreError, match=r"b/chunks/chunk_000002.safetensors holds NaN in its row 2, row 20"):
+        list(ShuffledStream((stores[0], spoiled(stores[1], 20, float("nan"))), 5, held_out=0).epoch(0))
+
+
+def test_a_stopped_collection_is_said(tmp_path):
+    about = {"model": {}, "layer": 0, "hook": "h", "unit": "token", "corpus": {}, "exclusions": ""}
+    writer = StoreWriter(tmp_path / "s", d_in=2, dtype="float32", about=about)
+    zeros = torch.zeros(1500, dtype=torch.int64)
+    writer.add(numbered(1500), zeros, torch.arange(1500), zeros)
+    store = writer.close(complete=False)
+    assert ShuffledStream(store, 10).notes == [f"{store.path} is incomplete: its collection was stopped at 1,500 rows."]
