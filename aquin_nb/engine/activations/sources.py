@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, reduce
 from itertools import accumulate, pairwise
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,6 +19,8 @@ from .store import ORIGINS, Store
 
 MAPPED_CHUNKS = 256
 CHECKED_CHUNKS = 5  # of stores side by side: whether their rows come from the same tokens
+HASHED_BYTES = 256 << 20  # a larger tensor is known by HASHED_ROWS of its rows
+HASHED_ROWS = 4096
 BLOCK_BYTES = 16 << 20  # read, copied and checked at a time
 
 Numbers = NDArray[np.int64]
@@ -47,6 +51,14 @@ class Rows(Protocol):
 
     def documents(self, start: int, stop: int) -> Numbers | None:
         """The document of each of these rows; None where rows stand for themselves."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Hex SHA-256; see `ShuffledStream.fingerprint`."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values; see `ShuffledStream.describe`."""
         ...
 
 
@@ -96,6 +108,18 @@ class _TensorRows:
     def documents(self, start: int, stop: int) -> Numbers | None:
         return None
 
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode())
+        x = self._x
+        if x.nbytes > HASHED_BYTES:
+            x = x[torch.from_numpy(np.unique(np.linspace(0, self.count - 1, HASHED_ROWS).astype(np.int64)))]
+        for start, stop in blocks(len(x), x):
+            digest.update(x[start:stop].contiguous().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "tensor", "shape": list(self._x.shape), "dtype": str(self.dtype).removeprefix("torch.")}
+
     def _check(self) -> None:
         first, count = -1, 0
         for start, stop in blocks(self.count, self._x):
@@ -143,6 +167,13 @@ class _StoreRows:
         """One of token_ids, documents and positions, of these rows."""
         parts = [getattr(self._read(chunk), name)[first:end] for chunk, first, end in self._ranges(start, stop)]
         return torch.cat(parts).numpy().astype(np.int64)
+
+    def fingerprint(self) -> str:
+        about = {"kind": "store", "rows": self.count, "d_in": self.widths[0], "dtype": str(self.dtype)}
+        return _digest(about | {"chunks": [chunk.sha256 for chunk in self.chunks]})
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "store", "path": str(self._store.path.absolute())}
 
     def place(self, row: int) -> str:
         """A row in words."""
@@ -220,6 +251,12 @@ class _SideBySide:
     def documents(self, start: int, stop: int) -> Numbers | None:
         return self._parts[0].documents(start, stop)
 
+    def fingerprint(self) -> str:
+        return _digest({"kind": "several", "parts": [part.fingerprint() for part in self._parts]})
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "several", "parts": [part.describe() for part in self._parts]}
+
     def _columns(self, out: Tensor) -> list[Tensor]:
         return [out[:, start:stop] for start, stop in pairwise(accumulate(self.widths, initial=0))]
 
@@ -245,6 +282,10 @@ def blocks(count: int, x: Tensor) -> Iterator[tuple[int, int]]:
     size = max(1, BLOCK_BYTES // max(1, x.shape[1] * x.dtype.itemsize))
     for start in range(0, count, size):
         yield start, min(start + size, count)
+
+
+def _digest(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _gather(x: Tensor, numbers: Numbers, out: Tensor) -> None:

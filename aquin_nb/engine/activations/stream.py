@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -132,6 +132,25 @@ class ShuffledStream:
         if max_rows is not None and len(chosen) > max_rows:
             chosen = np.sort(chosen[np.argsort(self._hash(chosen), kind="stable")[:max_rows]])
         return self._batch(self._source.fill, chosen)
+
+    def fingerprint(self) -> str:
+        """Hex SHA-256 that tells whether data are the same, for a resume.
+
+        - A store: rows, d_in, dtype and the chunk hashes of its manifest; nothing is read, so damage done later stays
+          unseen, and the same rows cut into other chunks count as other data.
+        - A tensor: dtype, shape and bytes; of more than 256 MB, the bytes of 4,096 evenly spaced rows, the first and
+          the last among them.
+        - Several: the fingerprints of the parts in order.
+        """
+        return self._source.fingerprint()
+
+    def describe(self) -> dict[str, Any]:
+        """What the rows come from, in plain values that JSON holds.
+
+        `{"kind": "store", "path": str}` (absolute), `{"kind": "tensor", "shape": [n, d_in], "dtype": "float32"}` or
+        `{"kind": "several", "parts": [...]}` of these.
+        """
+        return self._source.describe()
 
     def _endless(self, number: int, skip: int) -> Iterator[Tensor]:
         while True:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -409,3 +412,42 @@ def test_a_stopped_collection_is_said(tmp_path):
     writer.add(numbered(1500), zeros, torch.arange(1500), zeros)
     store = writer.close(complete=False)
     assert ShuffledStream(store, 10).notes == [f"{store.path} is incomplete: its collection was stopped at 1,500 rows."]
+
+
+def test_a_fingerprint_tells_whether_data_are_the_same(tmp_path):
+    def fingerprint(source, **options) -> str:
+        return ShuffledStream(source, 10, **options).fingerprint()
+
+    x = torch.randn(300, 6, generator=torch.Generator().manual_seed(0))
+    other = x.clone()
+    other[17, 2] += 1e-3
+    stores = [stored(tmp_path / str(place), rows, 100) for place, rows in enumerate((x, x, other))]
+    prints = [fingerprint(source) for source in (x, other, x.half(), x.bfloat16(), x.reshape(600, 3), x.roll(1, 0))]
+    prints += [fingerprint(source) for source in (stores[0], stores[2], (x, other), (other, x), (x, stores[0]))]
+    assert all(re.fullmatch("[0-9a-f]{64}", part) for part in prints)
+    assert len(set(prints)) == len(prints)
+    assert fingerprint(x.clone(), seed=8, held_out=0) == fingerprint(x.t().contiguous().t()) == prints[0]
+    assert fingerprint(stores[1]) == fingerprint(stores[0])
+
+
+def test_a_large_tensor_is_known_by_evenly_spaced_rows():
+    x = torch.zeros(66_000, 1024)  # 270 MB
+    before = ShuffledStream(x, 10).fingerprint()
+    x[1, 0] = 1  # between two of the 4,096 rows
+    assert ShuffledStream(x, 10).fingerprint() == before
+    for row in (0, -1):
+        x[row, 1023] = 1
+        after = ShuffledStream(x, 10).fingerprint()
+        assert after != before
+        before = after
+
+
+def test_a_description_is_plain_values(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = stored(Path("s"), numbered(30), 9)
+    tensor = {"kind": "tensor", "shape": [30, 2], "dtype": "bfloat16"}
+    assert ShuffledStream(numbered(30).bfloat16(), 5).describe() == tensor
+    assert ShuffledStream(store, 5).describe() == {"kind": "store", "path": str(tmp_path / "s")}
+    both = ShuffledStream([store, numbered(30).bfloat16()], 5).describe()
+    assert both == {"kind": "several", "parts": [{"kind": "store", "path": str(tmp_path / "s")}, tensor]}
+    assert json.loads(json.dumps(both)) == both
