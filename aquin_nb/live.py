@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from .cards import SaeTrainCard
+from .cards import SaeTrainCard, TrainMetrics
 from .control import Tick
 from .jobs import FINISHED, Job
-from .records import history_frame
+from .records import HISTORY_DTYPES, history_frame
 from .results import SaeTrain
 
 INTERVAL_SECONDS = 0.1
@@ -35,27 +35,44 @@ class LiveTraining:
         job.show_as(self)
         job.on_change(self._changed)
 
-    def point(self, point: tuple[Any, ...]) -> None:
-        """Take a logged point; called from the training thread."""
+    def point(self, point: tuple[Any, ...], density: list[int] | None = None) -> None:
+        """Take a logged point; called from the training thread.
+
+        Args:
+            point: the columns of `records.HISTORY_DTYPES`, in their order.
+            density: latents by firing rate since the last point, as `TrainMetrics.density`.
+        """
+        with self._lock:
+            self._take([point])
+            self.card.latest = self._metrics(point, density)
+
+    def resume(self, points: Sequence[tuple[Any, ...]], step: int) -> None:
+        """The run goes on from the checkpoint at `step`: its curve starts with the earlier points up to there."""
+        with self._lock:
+            earlier = [point for point in points if point[0] <= step]
+            if earlier:
+                self._take(earlier)
+                self.card.latest = self._metrics(earlier[-1], self.card.latest.density)
+            self.edit(lambda card: card.resumed_from.append(step))
+
+    def _take(self, points: Sequence[tuple[Any, ...]]) -> None:
+        """Append points; those from the first one's step on were logged before a resume, and go."""
         import numpy as np
 
-        with self._lock:
-            self.points.append(point)
-            latest = self.card.latest
-            self.card.latest = latest.model_copy(
-                update={
-                    "step": point[0],
-                    "tokens": point[1],
-                    "recon_mse": point[2],
-                    "fvu": point[3] if math.isfinite(point[3]) else None,  # rows that do not vary have none
-                    "l0": point[4],
-                    "dead": point[5],
-                    "dead_share": point[5] / self.card.config.d_sae if self.card.config else None,
-                }
-            )
-            self.card.history_points = len(self.points)
-            if self._monitor is not None:
-                self._monitor.push(np.asarray([point], dtype=np.float64))
+        while self.points and self.points[-1][0] >= points[0][0]:
+            self.points.pop()
+        self.points += points
+        self.card.history_points = len(self.points)
+        if self._monitor is not None:
+            self._monitor.push(np.asarray(points, dtype=np.float64))
+
+    def _metrics(self, point: tuple[Any, ...], density: list[int] | None) -> TrainMetrics:
+        found = dict(zip(HISTORY_DTYPES, point, strict=True))
+        del found["lr"]
+        # Rows that do not vary have no FVU, and a quantity that was not measured is NaN.
+        known = {name: value for name, value in found.items() if math.isfinite(value)}
+        share = found["dead"] / self.card.config.d_sae if self.card.config else None
+        return TrainMetrics(**known, dead_share=share, density=density)
 
     def edit(self, change: Callable[[SaeTrainCard], None]) -> None:
         """Change the card under the lock and show it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,10 +28,15 @@ HISTORY_DTYPES = {
     "tokens": "int64",
     "recon_mse": "float64",
     "fvu": "float64",
+    "explained_variance": "float64",
+    "cosine": "float64",
     "l0": "float64",
     "dead": "int64",
     "lr": "float64",
+    "grad_norm": "float64",
+    "tokens_per_second": "float64",
 }
+"""Columns of a training's history; those that an older version did not write are NaN."""
 
 
 def model_ref(info: ModelInfo) -> ModelRef:
@@ -112,8 +118,25 @@ def write_frame(frame: pd.DataFrame, path: Path) -> None:
         frame.to_csv(temporary, index=False)
 
 
-def history_frame(points: list[tuple[Any, ...]]) -> pd.DataFrame:
+def history_frame(points: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
     """Logged points as a frame with the history's columns and dtypes, also when there are none."""
     import pandas as pd
 
     return pd.DataFrame(points, columns=list(HISTORY_DTYPES)).astype(HISTORY_DTYPES)
+
+
+def read_history(path: Path) -> pd.DataFrame:
+    """A history from its CSV; columns that the version which wrote it did not know are NaN.
+
+    Raises:
+        StoreError: missing, damaged, or without steps.
+    """
+    import pandas as pd
+
+    try:
+        frame = pd.read_csv(path)
+        if lacking := {"step", "tokens", "dead"} - set(frame):
+            raise ValueError(f"it has no column {', '.join(sorted(lacking))}")
+        return frame.reindex(columns=list(HISTORY_DTYPES)).astype(HISTORY_DTYPES)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path} cannot be read: {error}") from error

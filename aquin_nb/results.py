@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .cards import ActivationCaptureCard, Card, SaeAlignCard, SaeDiffCard, SaeTrainCard
-from .errors import OutputError, StoreError
+from .errors import OutputError
 from .files import whole_file
-from .records import HISTORY_DTYPES, capture_card, read_card
+from .records import capture_card, read_card, read_history
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +58,7 @@ class Result(ABC):
 
     @abstractmethod
     def summary(self) -> str:
-        """One line of text."""
+        """One line of text; a training's has more below it."""
 
     def html(self, *, live: bool = True) -> str:
         """The result as HTML: a script-free table and charts, which upgrade themselves in place when `live`."""
@@ -147,7 +147,8 @@ class SaeTrain(Result):
 
     Attributes:
         path: the `.pt`.
-        history: DataFrame `step, tokens, recon_mse, fvu, l0, dead, lr`, one row a logged point.
+        history: DataFrame, one row a logged point: `step, tokens, recon_mse, fvu, explained_variance, cosine, l0, dead,
+            lr, grad_norm, tokens_per_second`.
         verdict: "usable", "weak" or "smoke test only"; reasons: list of sentences.
         dictionary: the `SparseAutoencoder`, read on first use.
     """
@@ -186,8 +187,11 @@ class SaeTrain(Result):
         return training_figure(self.card, self.history)
 
     def summary(self) -> str:
+        from .widgets.words import report
+
         state = "" if self.card.status == "completed" else f"{self.card.status}, "
-        return f"SaeTrain {self.card.name}: {state}{self.verdict} — {' '.join(self.reasons)} ({self.path})"
+        head = f"SaeTrain {self.card.name}: {state}{self.verdict} — {' '.join(self.reasons)} ({self.path})"
+        return "\n  ".join([head, *report(self.card)])
 
 
 class SaeDiff(Result):
@@ -336,13 +340,6 @@ def open_training(path: str | Path) -> SaeTrain:
     Raises:
         StoreError: the card or the history is missing or damaged.
     """
-    import pandas as pd
-
     file = Path(path).expanduser()
     card = read_card(file.with_suffix(".card.json"), SaeTrainCard)
-    history = file.with_suffix(".history.csv")
-    try:
-        frame = pd.read_csv(history, dtype=HISTORY_DTYPES)
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{history} cannot be read: {error}") from error
-    return SaeTrain(file, card, frame)
+    return SaeTrain(file, card, read_history(file.with_suffix(".history.csv")))

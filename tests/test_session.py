@@ -13,6 +13,7 @@ import torch
 import aquin_nb
 from aquin_nb import errors
 from aquin_nb.engine.models import finetune
+from aquin_nb.records import HISTORY_DTYPES
 from aquin_nb.results import open_training
 
 QUICK = {"tokens": 4000, "steps": 60, "d_sae": 256, "k": 8, "batch_size": 256}
@@ -40,7 +41,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_training_writes_the_contract(trained: aquin_nb.SaeTrain) -> None:
     assert trained.path.parts[-4:] == ("user", "tiny", "first", "sae_layer3.pt")
-    assert list(trained.history.columns) == ["step", "tokens", "recon_mse", "fvu", "l0", "dead", "lr"]
+    assert list(trained.history.columns) == list(HISTORY_DTYPES)
     assert trained.history["fvu"].iloc[-1] < trained.history["fvu"].iloc[0]
     assert trained.verdict in ("usable", "weak", "smoke test only")
     assert trained.reasons

@@ -22,8 +22,10 @@ from .kinds import (
     SaeDiffCard,
     SaeTrainCard,
     SessionCard,
+    TrainCheckpoint,
     TrainConfig,
     TrainMetrics,
+    TrainSettings,
 )
 
 __all__ = [
@@ -46,6 +48,8 @@ __all__ = [
     "SaeTrainCard",
     "SessionCard",
     "Status",
+    "TrainCheckpoint",
     "TrainConfig",
     "TrainMetrics",
+    "TrainSettings",
 ]

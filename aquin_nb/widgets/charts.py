@@ -12,6 +12,7 @@ from .axis import Axis, axis_for, linear_ticks
 from .parts import LINE, MUTED
 from .png import data_url, line_png
 from .text import count, esc, tick
+from .words import LOWEST, bin_text, ceiling, median_rate
 
 HEIGHT = 104
 WIDTH = 280
@@ -27,27 +28,50 @@ def line_panel(
     scale: Literal["linear", "log", "auto"] = "linear",
     floor: float | None = None,
     clip: float | None = None,
+    marks: Sequence[float] = (),
 ) -> str:
-    """One small chart with its latest value; `x` ascending. NaN and infinite y are gaps."""
+    """One small chart with its latest value; `x` ascending. NaN and infinite y are gaps; `marks` are dashed lines."""
     axis = axis_for(y, scale, floor=floor, clip=clip)
+    body = f'<div style="font-size:12px;{MUTED}">no points</div>' if axis is None else _plot(title, x, y, axis, marks)
+    return _panel(title, value, body, log=axis is not None and axis.log)
+
+
+def density_panel(counts: Sequence[int]) -> str:
+    """How many latents fire how often, from 1e-6 to 1 on a logarithmic axis; bins as `TrainMetrics.density`."""
+    most = ceiling(counts)
+    boxes = ""
+    for i, n in enumerate(counts):
+        tall = max(2, round(HEIGHT * min(n, most) / most)) if n else 0
+        colour = "rgba(128, 128, 128, 0.8)" if i == 0 else LINE
+        style = f"flex:1 1 0px;margin-right:1px;height:{tall}px;background-color:{colour}"
+        boxes += f'<div title="{bin_text(counts, i)}" style="{style}"></div>'
+    ticks = "".join(f"<span>{tick(10.0**power)}</span>" for power in (LOWEST, -4, -2, 0))
+    body = (
+        f'<div style="display:flex;align-items:flex-end;margin-top:8px;height:{HEIGHT + 4}px;box-sizing:border-box;'
+        f'padding-bottom:3px;border-bottom:1px solid rgba(128, 128, 128, 0.3)">{boxes}</div>'
+        f'<div style="display:flex;justify-content:space-between;font-size:10px;{MUTED}">{ticks}</div>'
+    )
+    return _panel("Firing rate", f"median {median_rate(counts)}", body, log=True)
+
+
+def _panel(title: str, value: str, body: str, *, log: bool) -> str:
     head = (
         f'<div style="display:flex;justify-content:space-between;align-items:baseline;font-size:12px">'
-        f"<span>{esc(title)}"
-        f'<span style="font-size:11px;{MUTED}">{" log" if axis is not None and axis.log else ""}</span></span>'
+        f'<span>{esc(title)}<span style="font-size:11px;{MUTED}">{" log" if log else ""}</span></span>'
         f'<b style="font-size:14px">{esc(value)}</b></div>'
     )
-    body = f'<div style="font-size:12px;{MUTED}">no points</div>' if axis is None else _plot(title, x, y, axis)
     return f'<div style="flex:1 1 190px;min-width:180px;max-width:320px;margin:10px 18px 0px 0px">{head}{body}</div>'
 
 
-def _plot(title: str, x: NDArray[np.float64], y: NDArray[np.float64], axis: Axis) -> str:
+def _plot(title: str, x: NDArray[np.float64], y: NDArray[np.float64], axis: Axis, marks: Sequence[float]) -> str:
     width = float(x[-1] - x[0]) or 1.0
     heights = axis.at(np.where(np.isfinite(y), y, np.nan))
     heights = np.where(np.isnan(heights), np.nan, np.clip(heights, 0.0, 1.0))
     shares = tuple(float(axis.at(value)) for value in axis.ticks)
     png = line_png(
-        (x - x[0]) / width, heights, width=2 * WIDTH, height=2 * HEIGHT, colour=(0x3D, 0x7F, 0xD9), grid=shares
-    )
+        (x - x[0]) / width, heights, width=2 * WIDTH, height=2 * HEIGHT, colour=(0x3D, 0x7F, 0xD9), grid=shares,
+        marks=tuple((mark - float(x[0])) / width for mark in marks),
+    )  # fmt: skip
     labels, used = "", 0.0
     for share, tick_value in sorted(zip(shares, axis.ticks, strict=True), reverse=True):
         top = (1 - share) * HEIGHT - LABEL / 2

@@ -5,6 +5,8 @@ plotly is imported inside the functions: it takes as long to import as all the r
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +14,7 @@ import pandas as pd
 
 from ..cards import ActivationCaptureCard, SaeAlignCard, SaeDiffCard, SaeTrainCard
 from ..cards.base import Card
+from . import words
 from .decimate import keep_rows
 from .text import count, esc, number, percent
 
@@ -20,39 +23,69 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#d9822b", "#8a929b"
 POINTS = 4000  # of a curve; a figure carries its data as text
+WRAP = 130  # characters of a line of text below a figure
 SCATTER = 20_000  # features in a scatter plot
 
 
 def training_figure(card: SaeTrainCard, history: pd.DataFrame) -> go.Figure:
-    """Recon MSE (log), FVU, L0 and dead latents over steps, as four panels with one step axis.
+    """Recon MSE (log), FVU, L0, dead latents, explained variance and cosine over steps, and the last firing rates.
+
+    Panels of what was never measured are left out. Dashed lines are the steps at which the run was resumed.
 
     Args:
-        history: columns step, recon_mse, fvu, l0, dead; more than 4,000 points are decimated, extremes kept.
+        history: columns step, recon_mse, fvu, explained_variance, cosine, l0, dead; more than 4,000 points are
+            decimated, extremes kept.
     """
     from plotly.subplots import make_subplots
 
-    share = card.config is not None
-    titles = ("Recon MSE", "FVU", "L0", "Dead latents, %" if share else "Dead latents")
-    figure = make_subplots(2, 2, subplot_titles=titles, shared_xaxes=True, vertical_spacing=0.12)
-    names = ("recon_mse", "fvu", "l0", "dead")
-    rows = keep_rows(history["step"].to_numpy(np.float64), history[list(names)].to_numpy(np.float64).T, POINTS)
+    dead = "Dead latents" if card.config is None else "Dead latents, %"
+    curves = {"Recon MSE": ["recon_mse"], "FVU": ["fvu"], "L0": ["l0"], dead: ["dead"]}
+    fit = [name for name in ("explained_variance", "cosine") if history[name].notna().any()]
+    if fit:
+        curves[" and ".join(name.replace("_", " ") for name in fit).capitalize()] = fit
+    density = card.latest.density
+    titles = [*curves, *(["Firing rate of latents, last point"] if density else [])]
+    across = 2 if len(titles) <= 4 else 3
+    figure = make_subplots(2, across, subplot_titles=titles, vertical_spacing=0.2, horizontal_spacing=0.08)
+    names = [name for panel in curves.values() for name in panel]
+    rows = keep_rows(history["step"].to_numpy(np.float64), history[names].to_numpy(np.float64).T, POINTS)
     shown = history.iloc[rows]
-    for i, name in enumerate(names):
-        values = shown[name].astype(float)
-        if name == "dead" and card.config is not None:
-            values = 100 * values / card.config.d_sae
-        figure.add_scatter(
-            x=shown["step"], y=values, mode="lines", name=titles[i], line={"color": BLUE, "width": 1.8},
-            row=i // 2 + 1, col=i % 2 + 1,
-        )  # fmt: skip
-    figure.update_yaxes(type="log", row=1, col=1)
-    figure.update_yaxes(rangemode="tozero", row=1, col=2)
-    figure.update_yaxes(rangemode="tozero", row=2, col=2)
-    figure.update_xaxes(title_text="step", row=2)
-    sub = [f"layer {card.layer}", card.verdict or card.status]
+    for i, (title, panel) in enumerate(curves.items()):
+        place = {"row": i // across + 1, "col": i % across + 1}
+        for name, dash in zip(panel, ("solid", "dot"), strict=False):
+            values = shown[name].astype(float)
+            if name == "dead" and card.config is not None:
+                values = 100 * values / card.config.d_sae
+            line = {"color": BLUE, "width": 1.8, "dash": dash}
+            called = title if len(panel) == 1 else name.replace("_", " ")
+            figure.add_scatter(x=shown["step"], y=values, mode="lines", name=called, line=line, **place)
+        for step in card.resumed_from:
+            figure.add_vline(x=step, line={"color": GREY, "width": 1, "dash": "dash"}, **place)
+        figure.update_xaxes(title_text="step", matches="x", **place)
+        if title == "Recon MSE":
+            figure.update_yaxes(type="log", **place)
+        elif title != "L0":
+            figure.update_yaxes(rangemode="tozero", **place)
+    if density:
+        _density(figure, density, {"row": 2, "col": (len(titles) - 1) % across + 1})
+    sub = [*([] if card.layer is None else [f"layer {card.layer}"]), card.verdict or card.status]
     if len(shown) < len(history):
         sub.append(f"{count(len(shown))} of {count(len(history))} points")
-    return _finished(figure, card, sub, height=520)
+    below = [words.state(card), *(f"Advice: {text}" for text in card.advice)]
+    return _finished(figure, card, sub, height=560, above=words.held_out(card.held_out), below=below)
+
+
+def _density(figure: Any, counts: list[int], place: dict[str, int]) -> None:
+    """Bars over a logarithmic rate axis; hovering tells the range of a bar."""
+    bins = len(counts)
+    edges = np.array([words.rate_at(bins, at) for at in range(bins + 1)])
+    figure.add_bar(
+        x=np.sqrt(edges[:-1] * edges[1:]), y=counts, width=np.diff(edges), name="latents", hoverinfo="text",
+        hovertext=[words.bin_text(counts, at) for at in range(bins)],
+        marker_color=[GREY, *[BLUE] * (bins - 1)], **place,
+    )  # fmt: skip
+    figure.update_xaxes(type="log", dtick=2, title_text="share of rows", **place)
+    figure.update_yaxes(title_text="latents", range=[0, 1.05 * words.ceiling(counts)], **place)
 
 
 def diff_figure(card: SaeDiffCard, features: pd.DataFrame) -> go.Figure:
@@ -134,11 +167,21 @@ def capture_figure(card: ActivationCaptureCard, norms: pd.DataFrame | None = Non
     return figure.update_layout(showlegend=True)
 
 
-def _finished(figure: Any, card: Card, sub: list[str], *, height: int) -> Any:
-    """Title and a plain look; plotly reads a little HTML in texts, so names are escaped."""
-    line = " · ".join(esc(part) for part in sub)
-    title = f"{esc(card.name)}<br><span style='font-size:12px'>{line}</span>"
+def _finished(
+    figure: Any, card: Card, sub: list[str], *, height: int, above: Sequence[str] = (), below: Sequence[str] = ()
+) -> Any:
+    """Title and a plain look, with lines of text above and below; plotly reads a little HTML, so texts are escaped."""
+    lines = [" · ".join(sub), *above]
+    title = esc(card.name) + "".join(f"<br><span style='font-size:12px'>{esc(line)}</span>" for line in lines)
+    foot = [esc(part) for text in below if text for part in textwrap.wrap(text, WRAP)]
+    top, bottom = 68 + 16 * len(lines), 50 + 16 * len(foot)
+    if foot:
+        figure.add_annotation(
+            text="<br>".join(foot), showarrow=False, align="left", xref="paper", yref="paper", x=0, y=0, xanchor="left",
+            yanchor="top", yshift=-46, font={"size": 12},
+        )  # fmt: skip
     return figure.update_layout(
-        template="plotly_white", title={"text": title, "x": 0.01}, height=height, showlegend=False,
-        margin={"l": 60, "r": 20, "t": 84, "b": 50}, font={"size": 12},
+        template="plotly_white", title={"text": title, "x": 0.01, "y": 0.98, "yanchor": "top"},
+        height=height + top - 84 + bottom - 50, showlegend=False,
+        margin={"l": 60, "r": 20, "t": top, "b": bottom}, font={"size": 12},
     )  # fmt: skip

@@ -26,7 +26,7 @@ from .text import esc, script_json
 FRAMES: Final = {"saeTrain": "history", "activationCapture": "probes", "saeDiff": "features", "saeAlign": "pairs"}
 """The frame that each kind of result may show beside its card."""
 
-EMBEDDED_POINTS = 1000  # 75 kB of base64; more points than a chart has pixels
+EMBEDDED_POINTS = 700  # 82 kB of base64; more points than a chart has pixels
 
 
 def result_html(card: Card, frames: Mapping[str, pd.DataFrame] | None = None, *, live: bool = True) -> str:
@@ -34,9 +34,9 @@ def result_html(card: Card, frames: Mapping[str, pd.DataFrame] | None = None, *,
 
     Args:
         card: any kind, in any status.
-        frames: at most one frame, named as in `FRAMES`: a training's `history` (columns step, tokens, recon_mse, fvu,
-            l0, dead, lr), a capture's `probes`, a diff's `features`, an alignment's `pairs`. Without it the part of it
-            that the card holds is shown.
+        frames: at most one frame, named as in `FRAMES`: a training's `history` (columns as
+            `protocol.COLUMNS`), a capture's `probes`, a diff's `features`, an alignment's `pairs`. Without it the part
+            of it that the card holds is shown.
         live: append the script; without it the HTML is only text, tables and pictures.
 
     Raises:
@@ -98,7 +98,7 @@ def _train(card: SaeTrainCard, history: pd.DataFrame | None, live: bool) -> str:
 
 
 def _curve(history: pd.DataFrame | None) -> str:
-    """Base64 of column-major little-endian float64 [7, rows]."""
+    """Base64 of column-major little-endian float64 [11, rows]."""
     if history is None:
         return ""
     return base64.b64encode(history[list(COLUMNS)].to_numpy("<f8").T.tobytes()).decode("ascii")

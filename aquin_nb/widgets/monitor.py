@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
@@ -23,7 +22,6 @@ CURVE_POINTS: Final = 600  # in the synced trait, which a saved notebook may car
 RATE: Final = 20.0  # messages a second; a notebook server sends in bursts above about 25
 UNHEARD_POINTS: Final = 1000  # in the snapshots sent before the first hello came through
 UNHEARD_SECONDS: Final = 1.0
-SPEED_WINDOW: Final = 10.0  # seconds over which tokens a second are averaged
 
 _METRIC_ROWS = [COLUMNS.index(name) for name in METRICS]
 _OVER = ("completed", "failed", "cancelled")
@@ -37,7 +35,7 @@ class TrainingMonitor(AquinWidget):
 
     Example:
         >>> monitor = TrainingMonitor(card, on_cancel=job.cancel)            # doctest: +SKIP
-        >>> monitor.push([[100, 51_200, 0.81, 0.32, 32.0, 12, 3e-4]])        # doctest: +SKIP
+        >>> monitor.push([[100, 51_200, 0.8, 0.3, 0.7, 0.9, 32, 12, 3e-4, 0.1, 9e4]])  # doctest: +SKIP
         >>> card.finish("completed"); monitor.update(card)                   # doctest: +SKIP
     """
 
@@ -47,7 +45,7 @@ class TrainingMonitor(AquinWidget):
     """The card as JSON: at the start, and again when the run is over."""
 
     curve = t.Bytes(b"").tag(sync=True)
-    """Up to 600 points as column-major little-endian float64 [7, points], set when the run is over."""
+    """Up to 600 points as column-major little-endian float64 [11, points], set when the run is over."""
 
     def __init__(self, card: SaeTrainCard, on_cancel: Callable[[], None] | None = None) -> None:
         self._lock = threading.Lock()  # guards what push and update change
@@ -63,7 +61,6 @@ class TrainingMonitor(AquinWidget):
         self._cancelling = False
         self._kept: dict[str, str] | None = None
         self._on_cancel = on_cancel
-        self._speeds: deque[tuple[float, float]] = deque()
         self._card: dict[str, Any] = card.model_dump(mode="json")
         self._sent_card: dict[str, Any] = {}
         super().__init__(summary=self._card)
@@ -77,10 +74,11 @@ class TrainingMonitor(AquinWidget):
         self.on_msg(self._receive)
 
     def push(self, points: ArrayLike) -> None:
-        """Append metric points: float64 [n, 7] (or one [7]) with columns step, tokens, recon_mse, fvu, l0, dead, lr.
+        """Append metric points: float64 [n, 11] (or one [11]) with the columns of `protocol.COLUMNS`.
 
         `dead` is a number of latents, `recon_mse` the mean over rows of the squared error summed over d_in. NaN and
-        infinite values are kept and drawn as gaps.
+        infinite values are kept and drawn as gaps. Steps go up; a point whose step is not above the last one's comes
+        from a run that was resumed, and replaces every point from its step on.
         """
         try:
             new = np.atleast_2d(np.asarray(points, dtype=np.float64))
@@ -137,38 +135,28 @@ class TrainingMonitor(AquinWidget):
         super().close()
 
     def _append(self, columns: NDArray[np.float64]) -> None:
+        columns = columns[:, _not_logged_again(columns[0])]
+        kept = int(np.searchsorted(self._points[0, : self._rows], columns[0, 0]))
         added = columns.shape[1]
-        if self._rows + added > self._points.shape[1]:
-            grown = np.empty((len(COLUMNS), max(self._rows + added, 2 * self._points.shape[1])))
-            grown[:, : self._rows] = self._points[:, : self._rows]
+        if kept < self._rows or kept + added > self._points.shape[1]:
+            # Never in place: a message that is being packed still reads the old rows.
+            grown = np.empty((len(COLUMNS), max(kept + added, 2 * self._points.shape[1])))
+            grown[:, :kept] = self._points[:, :kept]
             self._points = grown
-        self._points[:, self._rows : self._rows + added] = columns
-        self._rows += added
-        now = time.monotonic()
-        self._speeds.append((now, float(columns[COLUMNS.index("tokens"), -1])))
-        while len(self._speeds) > 2 and now - self._speeds[0][0] > SPEED_WINDOW:
-            self._speeds.popleft()
+        self._points[:, kept : kept + added] = columns
+        self._rows = kept + added
+        self._sent_rows = min(self._sent_rows, kept)
 
     def _columns(self) -> NDArray[np.float64]:
-        """[7, rows]; rows already there never change, so the view stays right while others append."""
+        """[11, rows]; rows already there never change, so the view stays right while others append."""
         with self._lock:
             return self._points[:, : self._rows]
-
-    def _tokens_per_second(self) -> float | None:
-        progress = self._card["progress"]
-        if progress["unit"] == "tokens" and progress["rate"] is not None:
-            return float(progress["rate"])
-        if self._card["status"] != "running" or len(self._speeds) < 2:
-            return None
-        (start, before), (end, after) = self._speeds[0], self._speeds[-1]
-        return (after - before) / (end - start) if end > start and after >= before else None
 
     def _state(self) -> dict[str, Any]:
         return {
             "total": self._rows,
             "cancellable": self._on_cancel is not None,
             "cancelling": self._cancelling,
-            "tokens_per_second": self._tokens_per_second(),
         }
 
     def _flush(self) -> None:
@@ -241,6 +229,12 @@ class TrainingMonitor(AquinWidget):
             with self._lock:
                 self._cancelling = False
             self.fail(error, "cancelling" if kind == "cancel" else "answering the notebook")
+
+
+def _not_logged_again(steps: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which of the points stay when every later point replaces those from its step on."""
+    later = np.minimum.accumulate(steps[::-1])[::-1]
+    return np.append(steps[:-1] < later[1:], True)
 
 
 def _thinned(columns: NDArray[np.float64], limit: int) -> NDArray[np.float64]:

@@ -123,7 +123,7 @@ def details(title: str, rows: Iterable[tuple[str, object]], *, slot: bool = Fals
         f'<tr><td style="{CELL};{MUTED};white-space:nowrap">{esc(name)}</td>'
         f'<td style="{CELL};overflow-wrap:anywhere">{esc(value)}</td></tr>'
         for name, value in rows
-        if value not in (None, "", [])
+        if value not in (None, "", [], {})
     )
     if not cells:
         return ""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SUPER = 3  # samples a pixel, each way
+DASH = 12  # pixels of a dash and the gap after it
 
 
 def line_png(
@@ -22,10 +23,12 @@ def line_png(
     colour: tuple[int, int, int],
     thickness: float = 3.0,
     grid: tuple[float, ...] = (),
+    marks: tuple[float, ...] = (),
 ) -> bytes:
     """PNG of a line through points with shares 0–1 of the width (ascending) and, upwards, of the height.
 
-    NaN leaves a gap. `grid` are heights (0–1) of thin grey rules. Meant to be shown at half its size.
+    NaN leaves a gap. `grid` are heights (0–1) of thin grey rules, `marks` places (0–1) of dashed upright
+    ones; those outside are left out. Meant to be shown at half its size.
     """
     alpha = _coverage(x * (width * SUPER - 1), (1 - y) * (height * SUPER - 1), width, height, thickness * SUPER)
     image = np.zeros((height, width, 4), dtype=np.uint8)
@@ -33,6 +36,11 @@ def line_png(
         row = round((1 - level) * (height - 1))
         if 0 <= row < height:
             image[row, :] = (128, 128, 128, 70)
+    dashes = np.flatnonzero(np.arange(height) % DASH < DASH // 2)
+    for place in marks:
+        column = round(place * (width - 1))
+        if 0 <= column < width:
+            image[dashes, max(0, column - 1) : column + 1] = (128, 128, 128, 190)
     drawn = alpha > 0
     image[drawn, :3] = colour
     image[..., 3] = np.maximum(image[..., 3], (alpha * 255).round().astype(np.uint8))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-COLUMNS: Final = ("step", "tokens", "recon_mse", "fvu", "l0", "dead", "lr")
+COLUMNS: Final = (
+    "step", "tokens", "recon_mse", "fvu", "explained_variance", "cosine", "l0", "dead", "lr", "grad_norm",
+    "tokens_per_second",
+)  # fmt: skip
 """Columns of one metric point, in the order of the buffers (column-major float64: steps and tokens pass 2^24)."""
 
 METRICS: Final = ("recon_mse", "fvu", "l0", "dead")

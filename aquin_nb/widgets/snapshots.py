@@ -7,8 +7,8 @@ import pandas as pd
 
 from ..cards import ActivationCaptureCard, Card, SaeAlignCard, SaeDiffCard, SaeTrainCard, SessionCard
 from ..cards.base import DictionaryRef
-from . import parts
-from .charts import histogram, line_panel
+from . import parts, words
+from .charts import density_panel, histogram, line_panel
 from .tables import index_cell, plain, table
 from .text import count, esc, number, percent
 
@@ -40,24 +40,32 @@ def _end(card: Card) -> str:
 
 
 def train(card: SaeTrainCard, history: pd.DataFrame | None) -> str:
-    """Header, four charts, verdict, what was trained."""
-    config, end = card.config, card.held_out
-    shape = sparsity = None
-    if config is not None:
-        name = {"topk": "TopK", "relu": "ReLU"}[config.architecture]
-        shape = f"{name} {count(config.d_in)} → {count(config.d_sae)}"
-        sparsity = f"k {config.k}" if config.k is not None else f"L1 {number(config.l1)}"
-    words = [parts.ended(card), f"{count(card.latest.tokens)} tokens" if card.latest.tokens else ""]
-    if end is not None:
-        words.append(f"held-out: FVU {number(end.fvu)}, recon MSE {number(end.recon_mse)}, L0 {number(end.l0)}")
-        words.append(f"dead {percent(end.dead_share)}" if end.dead_share is not None else "")
+    """Header, what was measured at the end, charts, verdict, what was trained, advice."""
+    layer = None if card.layer is None else f"layer {card.layer}"
+    ended = [parts.ended(card), f"{count(card.latest.tokens)} tokens" if card.latest.tokens else ""]
+    measured = [" · ".join(word for word in ended if word), *words.held_out(card.held_out)]
     return (
-        parts.header(card, [parts.model_words(card), f"layer {card.layer}", card.hook, shape, sparsity])
-        + parts.line(esc(" · ".join(word for word in words if word)))
-        + (_curves(card, history) if history is not None and len(history) else "")
+        parts.header(card, [parts.model_words(card), layer, card.hook, *words.settings(card.config)])
+        + "".join(parts.line(esc(text), top=6 if i == 0 else 0) for i, text in enumerate(measured))
+        + _charts(card, history)
         + parts.verdict(card)
         + _end(card)
+        + (parts.note("idle", "Advice", card.advice) if card.advice else "")
     )
+
+
+def _charts(card: SaeTrainCard, history: pd.DataFrame | None) -> str:
+    panels, below = "", [words.last_point(card.latest)]
+    if history is not None and len(history):
+        panels = _curves(card, history)
+        total = max(card.history_points, len(history))
+        if total > len(history):
+            below.append(f"{count(len(history))} of {count(total)} points shown, extremes kept")
+    if card.latest.density:
+        panels += density_panel(card.latest.density)
+    below.append(words.state(card))
+    shown = [parts.line(esc(text), top=4 if i == 0 else 0) for i, text in enumerate(filter(None, below))]
+    return (f'<div style="display:flex;flex-wrap:wrap">{panels}</div>' if panels else "") + "".join(shown)
 
 
 def _curves(card: SaeTrainCard, history: pd.DataFrame) -> str:
@@ -67,15 +75,14 @@ def _curves(card: SaeTrainCard, history: pd.DataFrame) -> str:
     if card.config is not None:
         dead = 100 * dead / card.config.d_sae
         shown = lambda value: percent(value / 100)  # noqa: E731
-    panels = (
-        line_panel("Recon MSE", number(columns["recon_mse"][-1]), steps, columns["recon_mse"], scale="log")
-        + line_panel("FVU", number(columns["fvu"][-1]), steps, columns["fvu"], floor=0, clip=1)
-        + line_panel("L0", number(columns["l0"][-1]), steps, columns["l0"], scale="auto")
-        + line_panel("Dead %" if card.config else "Dead", shown(dead[-1]), steps, dead, floor=0)
+    recon, fvu, l0 = columns["recon_mse"], columns["fvu"], columns["l0"]
+    marks = card.resumed_from
+    return (
+        line_panel("Recon MSE", number(recon[-1]), steps, recon, scale="log", marks=marks)
+        + line_panel("FVU", number(fvu[-1]), steps, fvu, floor=0, clip=1, marks=marks)
+        + line_panel("L0", number(l0[-1]), steps, l0, scale="auto", marks=marks)
+        + line_panel("Dead %" if card.config else "Dead", shown(dead[-1]), steps, dead, floor=0, marks=marks)
     )
-    total = max(card.history_points, len(history))
-    said = f"{count(len(history))} of {count(total)} points shown, extremes kept" if total > len(history) else ""
-    return f'<div style="display:flex;flex-wrap:wrap">{panels}</div>' + parts.line(said, top=4)
 
 
 def train_details(card: SaeTrainCard) -> str:
@@ -83,7 +90,9 @@ def train_details(card: SaeTrainCard) -> str:
     config = card.config
     rows: list[tuple[str, object]] = []
     if config is not None:
-        rows += [(name.replace("_", " "), value) for name, value in config.model_dump().items()]
+        main = config.model_dump(exclude={"full"})
+        rest = {name: value for name, value in config.full.items() if name not in main}
+        rows += [(name.replace("_", " "), value) for name, value in (main | rest).items()]
     if card.corpus is not None:
         rows.append(("corpus", f"{card.corpus.name}, {count(card.corpus.tokens)} rows"))
         rows.append(("why this corpus", card.corpus.why))

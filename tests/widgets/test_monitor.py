@@ -69,7 +69,9 @@ def columns(message, buffer):
 
 def points(start, stop):
     steps = np.arange(start, stop, dtype=np.float64)
-    return np.stack([steps, steps * 2.0**24 + 1, 1 / (steps + 1), 1 / (steps + 1), steps % 7, steps, steps * 0], axis=1)
+    flat = steps * 0
+    error = 1 / (steps + 1)
+    return np.stack([steps, steps * 2.0**24 + 1, error, error, 1 - error, flat, steps % 7, steps, flat, flat, flat], 1)
 
 
 def test_a_monitor_that_nobody_displayed_sends_nothing(monitor):
@@ -180,7 +182,7 @@ def test_messages_are_paced_and_the_last_state_arrives(monitor):
         final |= message["card"]
     assert (final["status"], final["verdict"]) == ("completed", "usable")
     assert widget.summary["status"] == "completed"
-    assert len(widget.curve) // 56 == 400 <= CURVE_POINTS
+    assert len(widget.curve) // (8 * len(COLUMNS)) == 400 <= CURVE_POINTS
 
 
 def test_a_page_that_comes_after_the_end_still_gets_everything(monitor):
@@ -218,20 +220,48 @@ def test_a_cancel_that_fails_is_shown_and_can_be_tried_again(monitor):
 def test_a_bad_point_never_raises_into_the_training_but_is_recorded(monitor):
     widget = monitor()
     widget.push([[1.0, 2.0]])
-    assert "points must be [n, 7]" in widget.error
+    assert "points must be [n, 11]" in widget.error
     widget.push(points(0, 2))
     assert len(widget.history) == 2
 
 
-def test_pushes_from_threads_all_arrive(monitor):
+def test_pushes_and_updates_from_threads_all_arrive(monitor):
     widget = monitor()
     hello(widget)
-    threads = [threading.Thread(target=lambda: [widget.push(points(0, 3)) for _ in range(100)]) for _ in range(4)]
+    tasks = [
+        lambda i: widget.push(points(3 * i, 3 * i + 3)),
+        lambda _: widget.update(train_card()),
+        lambda _: hello(widget),
+    ]
+    threads = [threading.Thread(target=lambda task=task: [task(i) for i in range(100)]) for task in tasks]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(widget.history) == 1200
+    assert np.array_equal(widget.history.to_numpy(), points(0, 300))
+
+
+def test_steps_that_a_resumed_run_logs_again_replace_the_old_ones(monitor):
+    widget = monitor()
+    hello(widget)
+    settled(widget, "snapshot")
+    widget.push(points(0, 10))
+    settled(widget, "append")
+    again = points(6, 8)
+    again[:, 2] = 5.0
+    widget.push(again)
+    message, (buffer,) = settled(widget, "append", count=2)[-1]
+    assert (message["rows"], message["total"]) == (2, 8)
+    assert np.array_equal(columns(message, buffer), again.T)
+    assert np.array_equal(widget.history.to_numpy(), np.vstack([points(0, 6), again]))
+
+
+@pytest.mark.parametrize("batch", [[3, 4, 5, 4, 5, 6], [5, 9, 3, 4, 5, 6], [3, 4, 5, 6, 6]])
+def test_a_resume_within_one_push_is_sorted_out_too(monitor, batch):
+    widget = monitor()
+    widget.push(points(0, 6))
+    widget.push(points(0, 10)[batch])
+    assert widget.history["step"].tolist() == [0, 1, 2, 3, 4, 5, 6]
 
 
 def test_an_unknown_argument_is_refused():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import numpy as np
 import pandas as pd
 
@@ -21,8 +23,9 @@ from aquin_nb.cards import (
     SaeDiffCard,
     SaeTrainCard,
     SessionCard,
-    TrainConfig,
+    TrainCheckpoint,
     TrainMetrics,
+    TrainSettings,
 )
 
 HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script>\"'&\u2028"
@@ -34,6 +37,9 @@ MODEL = ModelRef(
 DICTIONARY = DictionaryRef(path=HOSTILE, name=HOSTILE, architecture="topk", d_in=128, d_sae=1024, fingerprint="ef" * 32)
 
 
+DENSITY = [300] + [0] * 9 + list(range(1, 26)) + [3] * 5
+
+
 def history(rows: int = 50) -> pd.DataFrame:
     step = np.arange(1, rows + 1) * 10
     return pd.DataFrame(
@@ -42,17 +48,21 @@ def history(rows: int = 50) -> pd.DataFrame:
             "tokens": step * 512,
             "recon_mse": 900 * np.exp(-step / 100) + 20,
             "fvu": 0.2 + np.exp(-step / 100),
+            "explained_variance": 0.8 - np.exp(-step / 100),
+            "cosine": 0.9 - np.exp(-step / 100) / 2,
             "l0": np.full(rows, 32.0),
             "dead": np.arange(rows) * 2,
             "lr": np.full(rows, 3e-4),
+            "grad_norm": 1 / step,
+            "tokens_per_second": np.full(rows, 51_200.0),
         }
     )
 
 
 def train_card() -> SaeTrainCard:
-    config = TrainConfig(
-        architecture="topk", d_in=128, d_sae=1024, k=32, lr=3e-4, batch_size=512, steps=500, warmup_steps=10,
-        decay_steps=100, dead_after_tokens=10_000, seed=0,
+    config = TrainSettings(
+        architecture="topk", d_in=128, d_out=128, d_sae=1024, k=32, lr=3e-4, batch_size=512, steps=500,
+        dead_after_tokens=10_000, seed=0, full={HOSTILE: HOSTILE, "hooks": {"in": HOSTILE}},
     )  # fmt: skip
     corpus = CorpusRef(name=HOSTILE, tokens=1000, why=HOSTILE)
     return SaeTrainCard(name=HOSTILE, layer=3, hook=HOSTILE, model=MODEL, config=config, corpus=corpus)
@@ -70,7 +80,13 @@ def every_kind() -> list[tuple[Card, dict[str, pd.DataFrame]]]:
     """One card of each kind with the frame that its result shows."""
     train = train_card()
     train.verdict, train.reasons = "weak", [HOSTILE]
-    train.held_out = TrainMetrics(fvu=0.2, recon_mse=21.0, l0=32.0, dead_share=0.1)
+    train.latest = TrainMetrics(step=500, tokens=256_000, explained_variance=0.79, density=DENSITY)
+    train.held_out = TrainMetrics(
+        fvu=0.2, explained_variance=0.8, cosine=0.9, recon_mse=21.0, l0=32.0, dead_share=0.1, rows=5000,
+        ce_recovered=0.982, ce_clean=3.41, ce_spliced=3.47, kl=0.031, ce_tokens=20_480,
+    )  # fmt: skip
+    train.advice, train.resumed_from = [HOSTILE], [200]
+    train.checkpoint = TrainCheckpoint(path=HOSTILE, step=400, written_at=datetime(2026, 1, 1, tzinfo=UTC))
     features = pd.DataFrame(
         {
             "feature": [1, 2, 3], "mean_base": [0.1, 0.0, 2.0], "mean_checkpoint": [0.3, 0.0, 1.0],

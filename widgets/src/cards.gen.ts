@@ -1,6 +1,7 @@
 // Generated from aquin_nb/cards/schema by `npm run types`; do not edit.
 
 export type AnyCard = ActivationCaptureCard | SaeTrainCard | SaeDiffCard | SaeAlignCard | SessionCard;
+export type JsonValue = unknown;
 
 /**
  * Activations of a handful of labelled probes.
@@ -135,8 +136,16 @@ export interface Progress {
  * One dictionary learning its weights.
  */
 export interface SaeTrainCard {
+  /**
+   * what looks unhealthy and what to try, newest last
+   */
+  advice: string[];
   artifacts: Artifact[];
-  config: TrainConfig | null;
+  /**
+   * the last one written
+   */
+  checkpoint: TrainCheckpoint | null;
+  config: TrainSettings | null;
   corpus: CorpusRef | null;
   created_at: string;
   error: ErrorInfo | null;
@@ -150,7 +159,10 @@ export interface SaeTrainCard {
   id: string;
   kind: "saeTrain";
   latest: TrainMetrics;
-  layer: number;
+  /**
+   * none for rows that are no model's layer
+   */
+  layer: number | null;
   model: ModelRef | null;
   name: string;
   /**
@@ -159,29 +171,62 @@ export interface SaeTrainCard {
   notes: string[];
   progress: Progress;
   reasons: string[];
+  /**
+   * steps at which a stopped run was continued
+   */
+  resumed_from: number[];
   schema_version: 1;
   started_at: string | null;
   status: "queued" | "running" | "completed" | "failed" | "cancelled";
   verdict: ("usable" | "weak" | "smoke test only") | null;
 }
 /**
- * What was trained and how; enough to run it again.
+ * Where a run that is killed now would go on from.
  */
-export interface TrainConfig {
-  architecture: "topk" | "relu";
+export interface TrainCheckpoint {
+  path: string;
+  step: number;
+  written_at: string;
+}
+/**
+ * What was trained and how, as a reader asks for it; `full` is enough to run it again.
+ */
+export interface TrainSettings {
+  architecture: "topk" | "batchtopk" | "relu" | "jumprelu" | "gated" | "matryoshka";
   aux_k: number;
   batch_size: number;
   d_in: number;
+  /**
+   * d_in, unless a transcoder predicts another place
+   */
+  d_out: number;
   d_sae: number;
   dead_after_tokens: number;
-  decay_steps: number;
+  dtype: string;
+  /**
+   * the whole configuration, defaults filled in
+   */
+  full: {
+    [k: string]: JsonValue;
+  };
+  /**
+   * widths of a matryoshka's nested dictionaries
+   */
+  groups: number[] | null;
+  /**
+   * active latents a row; none where a penalty makes them few
+   */
   k: number | null;
-  l1: number | null;
   lr: number;
-  matmul_dtype: string;
+  lr_schedule: string;
+  optimizer: string;
   seed: number;
+  sparsity_coefficient: number | null;
+  /**
+   * what the coefficient multiplies
+   */
+  sparsity_loss: string;
   steps: number;
-  warmup_steps: number;
 }
 /**
  * Where training activations came from.
@@ -203,14 +248,47 @@ export interface CorpusRef {
  */
 export interface TrainMetrics {
   /**
+   * cross-entropy of the model as it is, nats a token
+   */
+  ce_clean: number | null;
+  /**
+   * share of the cross-entropy lost by zeroing the activations that the reconstruction keeps
+   */
+  ce_recovered: number | null;
+  /**
+   * with the reconstruction in place, nats a token
+   */
+  ce_spliced: number | null;
+  /**
+   * tokens the cross-entropies were measured on
+   */
+  ce_tokens: number | null;
+  /**
+   * mean cosine of a row with its reconstruction
+   */
+  cosine: number | null;
+  /**
    * latents that did not fire in the last dead_after_tokens rows
    */
   dead: number | null;
   dead_share: number | null;
   /**
+   * latents in 40 equal bins of the logarithm of their firing rate, from 1e-6 to 1; the first bin also holds those that never fired
+   */
+  density: number[] | null;
+  explained_variance: number | null;
+  /**
    * fraction of variance unexplained
    */
   fvu: number | null;
+  /**
+   * of all parameters together, before clipping
+   */
+  grad_norm: number | null;
+  /**
+   * from the clean predictions to the spliced, nats a token
+   */
+  kl: number | null;
   /**
    * mean active latents a row
    */
@@ -225,6 +303,7 @@ export interface TrainMetrics {
   rows: number | null;
   step: number;
   tokens: number;
+  tokens_per_second: number | null;
 }
 /**
  * Base and fine-tuned checkpoint seen through one dictionary, on the same tokens.

@@ -25,8 +25,8 @@ from .verdict import Verdict, cut_short, judge
 SAMPLE_ROWS = 16_384
 MIN_HELD_OUT = 32
 
-Point = tuple[int, int, float, float, float, int, float]
-"""step, tokens, recon_mse, fvu, l0, dead, lr."""
+Point = tuple[int, int, float, float, float, float, float, int, float, float, float]
+"""step, tokens, recon_mse, fvu, explained_variance, cosine, l0, dead, lr, grad_norm, tokens_per_second."""
 
 
 @dataclass
@@ -179,9 +179,13 @@ class _Run:
             error / self.scale**2,
             # Copies of one row differ by rounding only, and a ratio to that would mean nothing.
             error / self.variance if self.variance > 1e-6 * self.cfg.d_in else float("nan"),
+            math.nan,
+            math.nan,
             float(self.window_l0) / self.window_steps,
             int((self.silent_rows >= self.options.dead_after_tokens).sum()),
             lr,
+            math.nan,
+            math.nan,
         )
         self._clear_window()
         return point

@@ -69,7 +69,8 @@ export class LineChart {
     return Math.abs(xs[low]! - wanted) <= Math.abs(xs[high]! - wanted) ? low : high;
   }
 
-  draw(colours: ChartColours, cursor: number | null): void {
+  /** `marks` are places on the x axis that a dashed line tells apart. */
+  draw(colours: ChartColours, cursor: number | null, marks: readonly number[] = []): void {
     const pen = this.canvas.getContext("2d");
     if (!pen || !this.resize()) return;
     const ratio = this.canvas.width / this.#width;
@@ -78,8 +79,9 @@ export class LineChart {
     pen.font = `10px ${getComputedStyle(this.canvas).fontFamily}`;
     if (!this.#scaleX || !this.#scaleY) return this.#drawEmpty(pen, colours);
     this.#drawAxes(pen, colours, this.#scaleX, this.#scaleY);
+    this.#drawMarks(pen, colours, marks);
     this.#drawLine(pen, colours, this.#scaleY);
-    this.#drawMark(pen, colours, cursor);
+    this.#drawPoint(pen, colours, cursor);
   }
 
   #px(x: number): number {
@@ -197,7 +199,22 @@ export class LineChart {
     }
   }
 
-  #drawMark(pen: CanvasRenderingContext2D, colours: ChartColours, cursor: number | null): void {
+  #drawMarks(pen: CanvasRenderingContext2D, colours: ChartColours, marks: readonly number[]): void {
+    pen.strokeStyle = colours.cursor;
+    pen.lineWidth = 1;
+    pen.setLineDash([3, 3]);
+    pen.beginPath();
+    for (const mark of marks) {
+      const share = this.#scaleX!.at(mark);
+      if (share < 0 || share > 1) continue;
+      pen.moveTo(Math.round(this.#px(mark)) + 0.5, TOP - 4);
+      pen.lineTo(Math.round(this.#px(mark)) + 0.5, this.#height - BOTTOM);
+    }
+    pen.stroke();
+    pen.setLineDash([]);
+  }
+
+  #drawPoint(pen: CanvasRenderingContext2D, colours: ChartColours, cursor: number | null): void {
     const index = cursor ?? this.#x.length - 1;
     if (index < 0 || index >= this.#x.length) return;
     const x = this.#px(this.#x[index]!);

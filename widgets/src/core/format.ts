@@ -51,6 +51,13 @@ export function duration(seconds: number | null | undefined): string {
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
+/** How long ago, coarse enough that it need not be written anew every second: "2 min ago". */
+export function ago(seconds: number): string {
+  if (!(seconds >= 60)) return "less than a minute ago";
+  const minutes = Math.floor(seconds / 60);
+  return minutes < 60 ? `${minutes} min ago` : `${Math.floor(minutes / 60)} h ago`;
+}
+
 /** 21300000 → "21.3 MB". */
 export function bytes(size: number): string {
   let value = size;

@@ -19,8 +19,11 @@ export class History {
     this.append(columns, total);
   }
 
+  /** Add points of ascending steps. A run that was resumed logs steps again: what it had logged from there on goes. */
   append(columns: readonly Float64Array[], total: number): void {
     const added = columns[0]?.length ?? 0;
+    const steps = this.column("step");
+    while (added > 0 && this.rows > 0 && steps[this.rows - 1]! >= columns[0]![0]!) this.rows--;
     this.#reserve(this.rows + added);
     columns.forEach((values, c) => this.#columns[c]!.set(values, this.rows));
     this.rows += added;

@@ -2,7 +2,9 @@
 import type { SaeTrainCard } from "../cards.gen.ts";
 
 /** Columns of one metric point, in the order of the buffers (column-major float64: steps and tokens pass 2^24). */
-export const COLUMNS = ["step", "tokens", "recon_mse", "fvu", "l0", "dead", "lr"] as const;
+export const COLUMNS = [
+  "step", "tokens", "recon_mse", "fvu", "explained_variance", "cosine", "l0", "dead", "lr", "grad_norm", "tokens_per_second",
+] as const;
 export type Column = (typeof COLUMNS)[number];
 
 /** Metrics whose extremes every decimation keeps. */
@@ -25,8 +27,7 @@ export interface MonitorTraits {
 interface State {
   cancellable: boolean;
   cancelling: boolean;
-  tokens_per_second: number | null;
-  total: number; // points pushed so far, of which the view may hold a decimated part
+  total: number; // points of the run, of which the view may hold a decimated part
 }
 export interface Snapshot extends State {
   type: "snapshot";

@@ -1,8 +1,10 @@
-// The four charts of a training run with one shared cursor: pointer, touch and keyboard move it over all of them.
+// The charts of a training run with one shared cursor: pointer, touch and keyboard move it over all of them.
+import { BarChart, binText, medianRate } from "../core/bars.ts";
 import { LineChart, type ChartColours } from "../core/chart.ts";
 import { h, setText, show } from "../core/dom.ts";
 import { count, number } from "../core/format.ts";
 import type { AxisRule } from "../core/ticks.ts";
+import { Numbers } from "./numbers.ts";
 import type { Run } from "./run.ts";
 
 interface Panel {
@@ -39,6 +41,12 @@ export class Panels {
   #cursor: number | null = null; // null follows the newest point
   #run: Run | null = null;
   readonly #redraw: () => void;
+  readonly #bars = new BarChart();
+  readonly #rates: HTMLElement;
+  readonly #rate = h("b");
+  #bin: number | null = null; // of the histogram, under the pointer
+  readonly #numbers = new Numbers();
+  #pixels = 0;
 
   constructor(redraw: () => void) {
     this.#redraw = redraw;
@@ -52,6 +60,16 @@ export class Panels {
       chart.canvas.addEventListener("pointerleave", () => this.#move(null));
       this.#grid.append(h("figure", {}, h("figcaption", {}, h("span", { title: panel.long }, panel.label), scale, value), chart.canvas));
     }
+    this.#bars.canvas.setAttribute("role", "img");
+    const pointBin = (event: PointerEvent | null) => {
+      this.#bin = event && this.#bars.binAt(event.clientX - this.#bars.canvas.getBoundingClientRect().left);
+      this.#redraw();
+    };
+    for (const type of ["pointermove", "pointerdown"] as const) this.#bars.canvas.addEventListener(type, pointBin);
+    this.#bars.canvas.addEventListener("pointerleave", () => pointBin(null));
+    const long = "Latents by the share of rows they fire for, since the last point; the first bar also holds those that never fired";
+    this.#rates = h("figure", {}, h("figcaption", {}, h("span", { title: long }, "Firing rate"), h("span", { class: "scale" }, "log"), this.#rate), this.#bars.canvas);
+    this.#grid.append(this.#rates, this.#numbers.element);
     this.#slider.addEventListener("input", () => {
       const at = Number(this.#slider.value);
       this.#move(at >= Number(this.#slider.max) ? null : at);
@@ -60,7 +78,15 @@ export class Panels {
   }
 
   layout(pixels: number): void {
-    this.#grid.dataset["columns"] = pixels >= 820 ? "4" : pixels >= 440 ? "2" : "1";
+    this.#pixels = pixels;
+  }
+
+  /** Five charts in a row and the numbers below, or the numbers as a cell of their own, as the width allows. */
+  #arrange(withRates: boolean): void {
+    const wide = this.#pixels >= 960 ? "5" : this.#pixels >= 540 ? "3" : this.#pixels >= 400 ? "2" : "1";
+    const narrow = this.#pixels >= 820 ? "4" : this.#pixels >= 440 ? "2" : "1";
+    this.#grid.dataset["columns"] = withRates ? wide : narrow;
+    show(this.#rates, withRates);
   }
 
   draw(run: Run, colours: ChartColours): void {
@@ -70,18 +96,30 @@ export class Panels {
     const steps = run.history.column("step");
     const index = this.#cursor ?? rows - 1;
     const spoken: string[] = [];
+    const density = run.card?.latest.density ?? [];
+    this.#arrange(!run.over || density.length > 0); // a running run may get one yet: nothing moves when it does
     for (const { panel, chart, value, scale } of this.#charts) {
       const ys = panel.series(run);
       chart.resize();
       chart.setData(steps, ys);
-      chart.draw(colours, this.#cursor);
+      chart.draw(colours, this.#cursor, run.card?.resumed_from);
       const shown = index >= 0 ? panel.text(ys[index]!, run) : "–";
       setText(value, shown);
       setText(scale, chart.isLog ? "log" : "");
       spoken.push(`${panel.label} ${shown}`);
       chart.canvas.setAttribute("aria-label", rows > 0 ? `${panel.long} over steps, ${count(steps[0])} to ${count(steps[rows - 1])}; ${shown} at step ${count(steps[index])}` : `${panel.long}: no points yet`);
     }
+    this.#drawRates(density, colours);
+    this.#numbers.draw(run, index);
     this.#drawCursor(run, index, spoken);
+  }
+
+  #drawRates(density: readonly number[], colours: ChartColours): void {
+    const bin = this.#bin !== null && this.#bin < density.length ? this.#bin : null;
+    this.#bars.draw(colours, density, bin);
+    const median = density.length > 0 ? `median ${medianRate(density)}` : "–";
+    setText(this.#rate, bin === null ? median : binText(density, bin));
+    this.#bars.canvas.setAttribute("aria-label", density.length > 0 ? `Latents by firing rate, newest point: ${median}` : "Latents by firing rate: no points yet");
   }
 
   #drawCursor(run: Run, index: number, spoken: string[]): void {
@@ -90,7 +128,7 @@ export class Panels {
     this.#slider.max = String(Math.max(0, rows - 1));
     this.#slider.value = String(Math.max(0, index));
     if (index < 0) return setText(this.#where, run.over ? "No points were recorded." : "Curves start with the first training steps.");
-    const at = `step ${count(run.history.column("step")[index])} · ${count(run.history.column("tokens")[index])} tokens · lr ${number(run.history.column("lr")[index])}`;
+    const at = `step ${count(run.history.column("step")[index])} · ${count(run.history.column("tokens")[index])} tokens`;
     this.#slider.setAttribute("aria-valuetext", `${at}; ${spoken.join(", ")}`);
     const shown = total > rows ? `${count(rows)} of ${count(total)} points shown, extremes kept` : `${count(rows)} point${rows === 1 ? "" : "s"}`;
     setText(this.#where, this.#cursor === null ? `${at} · ${shown}` : at);

@@ -9,7 +9,6 @@ export class Run {
   readonly history = new History();
   cancellable = false;
   cancelling = false;
-  tokensPerSecond: number | null = null;
   /** Why the view cannot trust what it shows: no kernel, or none that answers. */
   trouble = "";
   /** A failure of the widget itself, told by its Python half. */
@@ -61,7 +60,6 @@ export class Run {
     this.#seq = message.seq;
     this.cancellable = message.cancellable;
     this.cancelling = message.cancelling;
-    this.tokensPerSecond = message.tokens_per_second;
     this.changed();
     return false;
   }

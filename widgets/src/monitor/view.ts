@@ -5,7 +5,9 @@ import { watchTheme } from "../core/theme.ts";
 import { Panels } from "./panels.ts";
 import type { Run } from "./run.ts";
 import css from "./style.css";
-import { endLine, progressLine, remarks, stage, stageShare, subtitle, VERDICTS } from "./words.ts";
+import { endLines, progressLine, remarks, stage, stageShare, stateLine, subtitle, VERDICTS } from "./words.ts";
+
+const CLOCK_MS = 20_000; // "2 min ago" moves on even while nothing arrives
 
 /** Mount a view of `run` into `host`. `cancel` is absent where there is no kernel to cancel anything. */
 export function mountMonitor(host: HTMLElement, run: Run, cancel?: () => void): () => void {
@@ -34,6 +36,8 @@ class MonitorView {
   readonly #verdict = h("div", { role: "status" });
   readonly #notes = h("div", { role: "alert" });
   readonly #remarks = h("div", { class: "remarks" });
+  readonly #state = h("div", { class: "state" });
+  readonly #advice = h("div", { role: "status" });
   readonly #panels = new Panels(() => this.#schedule());
   #colours: ChartColours | null = null;
   #frame = 0;
@@ -51,9 +55,11 @@ class MonitorView {
       this.#progress,
       this.#end,
       this.#panels.element,
+      this.#state,
       this.#verdict,
       this.#notes,
       this.#remarks,
+      this.#advice, // last: it comes while somebody reads what is above
       h("slot", { name: "details" }),
     );
   }
@@ -74,8 +80,10 @@ class MonitorView {
     // Lab detaches cells that scroll away and a canvas may come back empty.
     const sight = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && this.#schedule());
     sight.observe(this.root);
+    const clock = setInterval(() => !this.#run.over && this.#schedule(), CLOCK_MS);
     this.#schedule();
     return () => {
+      clearInterval(clock);
       unlisten();
       unwatch();
       sizes.disconnect();
@@ -98,7 +106,7 @@ class MonitorView {
     if (!card) {
       setText(this.#title, "Training monitor");
       setText(this.#subtitle, "Waiting for the kernel…");
-      for (const part of [this.#progress, this.#end, this.#cancel, this.#panels.element, this.#pill]) show(part, false);
+      for (const part of [this.#progress, this.#end, this.#cancel, this.#panels.element, this.#state, this.#pill]) show(part, false);
       return;
     }
     show(this.#panels.element, !this.#run.over || this.#run.history.rows > 0);
@@ -113,8 +121,10 @@ class MonitorView {
     setText(this.#cancel, this.#run.cancelling ? "Cancelling…" : "Cancel");
     show(this.#progress, !this.#run.over);
     show(this.#end, this.#run.over);
-    if (this.#run.over) setText(this.#end, endLine(card));
-    else this.#drawProgress();
+    if (!this.#run.over) this.#drawProgress();
+    const state = stateLine(card, Date.now());
+    show(this.#state, !this.#run.over || state !== ""); // its place is kept while a checkpoint may come
+    setText(this.#state, state);
     this.#panels.draw(this.#run, (this.#colours ??= this.#readColours()));
   }
 
@@ -130,9 +140,10 @@ class MonitorView {
 
   #drawNotes(): void {
     const { card, trouble, error } = this.#run;
-    const said = JSON.stringify([card?.verdict, card?.reasons, card?.error, card?.notes, card?.artifacts, trouble, error]);
+    const said = JSON.stringify([card?.verdict, card?.reasons, card?.error, card?.notes, card?.artifacts, card?.advice, trouble, error, this.#run.over && card?.held_out]);
     if (said === this.#said) return;
     this.#said = said;
+    this.#end.replaceChildren(...(card && this.#run.over ? endLines(card) : []).map((text) => h("p", {}, text)));
     this.#verdict.replaceChildren();
     if (card?.verdict) {
       const { title, mark, tone } = VERDICTS[card.verdict];
@@ -144,6 +155,12 @@ class MonitorView {
     if (trouble) this.#notes.append(note("idle", trouble));
     if (error) this.#notes.append(note("bad", h("strong", {}, "The monitor failed"), h("pre", {}, error)));
     this.#remarks.replaceChildren(...(card ? remarks(card) : []).map((text) => h("p", {}, text)));
+    this.#drawAdvice(card?.advice ?? []);
+  }
+
+  #drawAdvice(advice: readonly string[]): void {
+    const lines = advice.map((text) => h("li", {}, text));
+    this.#advice.replaceChildren(...(lines.length > 0 ? [note("idle", h("strong", {}, "Advice"), h("ul", {}, ...lines))] : []));
   }
 
   /** Canvas needs resolved colours; custom properties give theirs only through a real property. */
