@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
@@ -92,11 +92,15 @@ class TrainSettings(Record):
         return {"lr_schedule": "linear", "full": ramps, **data} if ramps else data
 
 
-class TrainConfig(TrainSettings):
-    """The former name of `TrainSettings`, with the former fields, until the training verb passes the new ones."""
+if TYPE_CHECKING:
 
-    def __init__(self, **fields: Any) -> None:
-        super().__init__(**fields)
+    class TrainConfig(TrainSettings):
+        """The former name of `TrainSettings`, taking the former fields too, until the training verb passes the new."""
+
+        def __init__(self, **fields: Any) -> None: ...
+
+else:
+    TrainConfig = TrainSettings
 
 
 class TrainMetrics(Record):
