@@ -1,9 +1,10 @@
 """Dictionaries: configuration, arithmetic, training, judgement and files."""
 
-from .config import ARCHITECTURES, Architecture, SaeConfig, TrainOptions, default_options
+from .config import TrainConfig
 from .dictionary import SparseAutoencoder
 from .formats import load_dictionary
 from .metrics import Metrics, evaluate
+from .record import ARCHITECTURES, Architecture, SaeConfig
 from .verdict import Verdict, judge
 
 __all__ = [
@@ -12,9 +13,8 @@ __all__ = [
     "Metrics",
     "SaeConfig",
     "SparseAutoencoder",
-    "TrainOptions",
+    "TrainConfig",
     "Verdict",
-    "default_options",
     "evaluate",
     "judge",
     "load_dictionary",

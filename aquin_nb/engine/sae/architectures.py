@@ -1,164 +1,471 @@
-"""One class an architecture: forward, loss and the gradients written by hand, so that a step touches only what fired.
+"""One training step of each architecture: forward, loss and the gradients written by hand.
 
 An architecture gets the parameters and a batch and leaves gradients in `.grad`; the loop in `trainer.py` knows nothing
-else of it. Loss and gradients are those of `TrainOptions`; tests compare each with autograd in float64.
+else of it. `Selected` (topk, batchtopk, matryoshka) works on the pattern of active latents from the start; `Penalised`
+(relu, jumprelu, gated) multiplies dense matrices until few enough latents are active, then does the same. Dense
+pre-activations exist for one block of rows at a time. Tests compare every gradient with autograd in float64.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from .config import TrainOptions
-from .kernels import Transposed, decode_sparse, row_dots, top_k
+from .config import SELECTED, TrainConfig
+from .gates import gate
+from .kernels import Pattern, above, top_k
+from .mesh import ALONE, Mesh
+from .parameters import Parameters, grad
+from .penalties import derivative
 
 SLACK = 8
 """Candidates beyond k that a bfloat16 selection scores again."""
 
+MARGIN = 0.9
+"""BatchTopK looks at entries above this share of the last step's threshold."""
 
-@dataclass
-class Parameters:
-    """Trainable tensors, both matrices latent-major so that a latent is one contiguous row.
+SPARSE_BELOW = {torch.float32: 0.03, torch.float64: 0.03, torch.bfloat16: 0.006}
+"""Share of active entries below which the sparse products of `Penalised` are cheaper than dense ones: a sparse entry
+costs about as much as 20 dense ones, and 7 times fewer where bfloat16 matrix units speed up the dense ones only."""
 
-    enc [d_sae, d_in], dec [d_sae, d_out] with unit rows, b_enc [d_sae], b_dec [d_out].
-    """
+BLOCK_BYTES = 24 << 20
+"""Of a block's pre-activations: below glibc's largest threshold for mmap, so that temporaries of a block's size are
+recycled instead of being page-faulted in again."""
 
-    enc: Tensor
-    dec: Tensor
-    b_enc: Tensor
-    b_dec: Tensor
 
-    def all(self) -> list[Tensor]:
-        return [self.enc, self.dec, self.b_enc, self.b_dec]
+@dataclass(frozen=True)
+class Batch:
+    """Scaled rows x [n, d_in], their targets y [n, d_out] (x itself for an autoencoder), and each row's weight in the
+    loss: `weights` [n], summing to 1 for `error="sum"`. `total` is the number of rows over all data ranks."""
+
+    x: Tensor
+    y: Tensor
+    weights: Tensor
+    total: int
+
+
+@dataclass(frozen=True)
+class Now:
+    """What the schedules say at this step: k, and the weights of the sparsity and the pre-activation penalty."""
+
+    k: int
+    sparsity: float
+    pre_act: float
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step saw: the reconstruction [n, d], the mean L0 and the latents that fired (bool [d_sae])."""
+    """What a step saw: the reconstruction [n, d_out] and how many rows each latent fired for (int64 [d_sae])."""
 
     reconstruction: Tensor
-    l0: Tensor
     fired: Tensor
 
 
-class Architecture(Protocol):
-    """Fills `.grad` of every parameter for one batch x [n, d] float32."""
+class Architecture(ABC):
+    """Fills `.grad` of every parameter for one batch; every rank of a mesh does so for its rows and latents."""
 
-    def step(self, p: Parameters, x: Tensor, dead: Tensor) -> StepResult:
-        """`dead` is a bool [d_sae] mask of latents that have not fired for long."""
-        ...
-
-
-class TopK:
-    """Keep the k largest pre-activations of each row; latents that died are pulled back by AuxK."""
-
-    def __init__(self, options: TrainOptions) -> None:
-        self.k, self.aux_k, self.aux_alpha = options.k, options.aux_k, options.aux_alpha
-        self._low = torch.bfloat16 if options.matmul_dtype == "bfloat16" else None
+    def __init__(self, config: TrainConfig, *, transcoder: bool = False, mesh: Mesh = ALONE) -> None:
+        self.config, self.transcoder, self.mesh = config, transcoder, mesh
+        self.low = torch.bfloat16 if config.dtype == "bfloat16" else None
+        self.block_rows = config.block_rows
         self._buffer = torch.empty(0)
 
-    def step(self, p: Parameters, x: Tensor, dead: Tensor) -> StepResult:
-        n, d_sae = x.shape[0], p.enc.shape[0]
-        centred = x - p.b_dec
-        pre = self._pre_activations(p, centred)
-        raw, indices = self._select(p, centred, pre, self.k)
-        values = raw.relu()
-        reconstruction = decode_sparse(values, indices, p.dec) + p.b_dec
-        grad_out = (reconstruction - x) * (2 / n)
-        grad_values = row_dots(grad_out, p.dec, indices) * (raw > 0)
+    @abstractmethod
+    def step(self, p: Parameters, batch: Batch, dead: Tensor, now: Now) -> StepResult:
+        """`dead` int64 [m] are the latents that have not fired for long."""
 
-        pattern = Transposed(indices, d_sae)
-        p.dec.grad = pattern.matmul(values, grad_out)
-        p.enc.grad = pattern.matmul(grad_values, centred)
-        p.b_enc.grad = pattern.sum(grad_values)
-        # b_dec is added to the output and subtracted from the input: the second term is one matrix-vector product
-        # instead of the full gradient of the input.
-        p.b_dec.grad = grad_out.sum(0) - p.b_enc.grad @ p.enc
-        fired = pattern.sum((raw > 0).to(values.dtype)) > 0
-        self._aux(p, centred, pre, x - reconstruction, dead)
-        return StepResult(reconstruction, (raw > 0).sum() / n, fired)
+    def state(self) -> dict[str, float]:
+        """What the next step needs of this one, for a checkpoint."""
+        return {}
 
-    def _pre_activations(self, p: Parameters, centred: Tensor) -> Tensor:
-        """[n, d_sae] in a buffer that is kept: a fresh one of this size costs page faults on every step."""
-        shape, dtype = (centred.shape[0], p.enc.shape[0]), self._low or centred.dtype
-        if self._buffer.shape != shape or self._buffer.device != centred.device:
-            self._buffer = torch.empty(shape, device=centred.device, dtype=dtype)
-        return torch.addmm(p.b_enc.to(dtype), centred.to(dtype), p.enc.to(dtype).T, out=self._buffer)
+    def restore(self, state: dict[str, float]) -> None:  # noqa: B027  most have no state
+        """Take `state()` back."""
 
-    def _select(self, p: Parameters, centred: Tensor, pre: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """The k largest pre-activations of each row, exact to the parameters' dtype: (values [n, k], indices [n, k]).
+    @property
+    def rows_at_once(self) -> int:
+        """Rows of the block in use; 0 before the first step."""
+        return self._buffer.shape[0]
 
-        With a bfloat16 product, `SLACK` more candidates are taken and all are scored again in full precision, so that
-        rounding only matters where it moves an entry by more than `SLACK` ranks.
+    def forget_buffers(self) -> None:
+        """Free what is kept between steps."""
+        self._buffer = torch.empty(0)
+
+    def _centred(self, p: Parameters, x: Tensor) -> Tensor:
+        return x if self.transcoder else x - p.b_dec
+
+    def _output(self, p: Parameters, decoded: Tensor, x: Tensor) -> Tensor:
+        """The latents' part, summed over the ranks that hold them, with bias and skip connection added."""
+        out = self.mesh.over_latents(decoded).add_(p.b_dec)
+        return out.addmm_(x, p.extra["skip"]) if "skip" in p.extra else out
+
+    def _close(self, p: Parameters, batch: Batch, grad_out: Tensor) -> None:
+        """Gradients of b_dec and of the skip connection, from d loss / d x̂.
+
+        Called while `b_enc.grad` is Σ_b d loss / d pre of each latent: b_dec is added to the output and, in an
+        autoencoder, subtracted from the input, and the second part is one matrix-vector product with that sum instead
+        of the full gradient of the input.
         """
-        if self._low is None:
-            return top_k(pre, k)
-        _, candidates = top_k(pre, min(k + SLACK, pre.shape[1]))
-        exact = row_dots(centred, p.enc, candidates) + p.b_enc[candidates]
-        values, at = exact.topk(k, dim=1, sorted=False)
-        return values, candidates.gather(1, at)
+        p.b_dec.grad = grad_out.sum(0)
+        if not self.transcoder:
+            p.b_dec.grad -= self.mesh.over_latents(grad(p.b_enc) @ p.enc)
+        if "skip" in p.extra:
+            p.extra["skip"].grad = batch.x.T @ grad_out
 
-    def _aux(self, p: Parameters, centred: Tensor, pre: Tensor, residual: Tensor, dead: Tensor) -> None:
+    def _blocks(self, p: Parameters, centred: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """Pre-activations [rows, d_sae], block by block, in a buffer that is used again.
+
+        A fresh tensor of this size costs page faults on every step, and a block stays nearer to the processor.
+        """
+        n, d_sae = centred.shape[0], p.enc.shape[0]
+        dtype = self.low or centred.dtype
+        rows = self.block_rows or max(256, BLOCK_BYTES // (d_sae * dtype.itemsize))
+        rows = min(rows, n)
+        if self._buffer.shape != (rows, d_sae) or self._buffer.device != centred.device or self._buffer.dtype != dtype:
+            self._buffer = torch.empty((rows, d_sae), device=centred.device, dtype=dtype)
+        weight, bias, x = p.enc.to(dtype).T, p.b_enc.to(dtype), centred.to(dtype)
+        for start in range(0, n, rows):
+            place = slice(start, min(n, start + rows))
+            yield place, torch.addmm(bias, x[place], weight, out=self._buffer[: place.stop - start])
+
+    def _exact(self, p: Parameters, centred: Tensor, pattern: Pattern, approximate: Tensor) -> Tensor:
+        """Pre-activations of a pattern's entries in the parameters' dtype."""
+        if self.low is None:
+            return approximate
+        return pattern.dots(centred, p.enc) + p.b_enc[pattern.indices]
+
+
+class Selected(Architecture):
+    """topk, batchtopk and matryoshka: the largest pre-activations are kept, and dead latents pulled back by AuxK."""
+
+    def __init__(self, config: TrainConfig, *, transcoder: bool = False, mesh: Mesh = ALONE) -> None:
+        super().__init__(config, transcoder=transcoder, mesh=mesh)
+        self.by_batch = config.architecture != "topk"
+        self.groups = config.groups if config.architecture == "matryoshka" else None
+        self.hint = 0.0
+
+    def state(self) -> dict[str, float]:
+        return {"hint": self.hint}
+
+    def restore(self, state: dict[str, float]) -> None:
+        self.hint = state["hint"]
+
+    def step(self, p: Parameters, batch: Batch, dead: Tensor, now: Now) -> StepResult:
+        centred = self._centred(p, batch.x)
+        aux: list[Tensor] = []
+        wanted = min(self.config.aux_k or 0, dead.numel()) if self.config.aux_coefficient else 0
+        pattern, z = self._select(p, centred, now.k, dead[:0] if wanted == 0 else dead, wanted, aux)
+        f = z.relu()
+        if self.groups is None:
+            decode, decoded = pattern, pattern.decode(f, p.dec)
+            reconstruction = self._output(p, decoded, batch.x)
+            residual = reconstruction - batch.y
+            total_grad = grad_out = residual * (2 * batch.weights).unsqueeze(1)
+        else:
+            decode, f, z = self._by_group(pattern, f, z)
+            decoded = decode.decode(f, p.dec).view(len(self.groups), *batch.y.shape).cumsum(0)
+            outs = [self._output(p, part, batch.x) for part in decoded]
+            reconstruction = outs[-1]
+            each = torch.stack([out - batch.y for out in outs]) * (2 / len(outs) * batch.weights).unsqueeze(1)
+            total_grad = each.sum(0)
+            # A latent of group s takes part in the prefixes s, s + 1, ...: it feels the sum of their gradients.
+            grad_out = each.flip(0).cumsum(0).flip(0).flatten(0, 1)
+            residual = reconstruction - batch.y
+        grad_z = decode.dots(grad_out, p.dec) * (z > 0)
+        p.dec.grad = decode.transposed(f, grad_out)
+        p.enc.grad = decode.transposed(grad_z, centred)
+        p.b_enc.grad = decode.sum(grad_z)
+        if self.mesh.agree(wanted > 0):
+            self._aux(p, batch, centred, residual, torch.cat(aux) if wanted else None)
+        self._close(p, batch, total_grad)
+        return StepResult(reconstruction, decode.sum((z > 0).to(z.dtype)).long())
+
+    def _by_group(self, pattern: Pattern, f: Tensor, z: Tensor) -> tuple[Pattern, Tensor, Tensor]:
+        """The pattern with rows numbered group by group: row g · n + b holds the entries of row b in group g."""
+        assert self.groups is not None
+        limits = torch.tensor(self.groups[:-1], device=z.device) - self._first_latent(pattern.d_sae)
+        rows = torch.bucketize(pattern.indices, limits, right=True) * pattern.n + pattern.rows
+        order = rows.argsort(stable=True)
+        ragged = Pattern.ragged(rows[order], pattern.indices[order], len(self.groups) * pattern.n, pattern.d_sae)
+        return ragged, f[order], z[order]
+
+    def _first_latent(self, d_sae: int) -> int:
+        """The number of this rank's first latent in the whole dictionary."""
+        return int(self.mesh.latents(torch.arange(self.config.d_sae))[0]) if d_sae < self.config.d_sae else 0
+
+    def _select(
+        self, p: Parameters, centred: Tensor, k: int, dead: Tensor, wanted: int, aux: list[Tensor]
+    ) -> tuple[Pattern, Tensor]:
+        """The active entries and their exact pre-activations; fills `aux` with `wanted` dead latents of each row.
+
+        With a bfloat16 product, more candidates are taken and all are scored again in full precision, so that rounding
+        only matters where it moves an entry by more than `SLACK` ranks.
+        """
+        if self.by_batch:
+            return self._select_batch(p, centred, k, dead, wanted, aux)
+        d_sae = p.enc.shape[0]
+        # Another rank may hold all k of a row's largest, or none of them.
+        count = min(k + (SLACK if self.low else 0), d_sae)
+        parts = []
+        for _, pre in self._blocks(p, centred):
+            parts.append(top_k(pre, count))
+            _strongest_dead(pre, dead, wanted, aux)
+        values, indices = (torch.cat(part) for part in zip(*parts, strict=True))
+        pattern = Pattern.fixed(indices, d_sae)
+        exact = self._exact(p, centred, pattern, values.reshape(-1)).view(values.shape)
+        if self.mesh.latent_size > 1:
+            everywhere = self.mesh.gather_latents(exact, dim=1)
+            least = everywhere.topk(k, dim=1).values[:, -1:]
+            kept = (exact >= least).reshape(-1)
+            return pattern.keep(kept), exact.reshape(-1)[kept]
+        if count == k:
+            return pattern, exact.reshape(-1)
+        z, at = exact.topk(k, dim=1, sorted=False)
+        return Pattern.fixed(indices.gather(1, at), d_sae), z.reshape(-1)
+
+    def _select_batch(
+        self, p: Parameters, centred: Tensor, k: int, dead: Tensor, wanted: int, aux: list[Tensor]
+    ) -> tuple[Pattern, Tensor]:
+        """The n · k largest positive entries of the whole batch.
+
+        Only entries above a share of the last step's threshold are looked at; when they are too few, the share falls
+        until they suffice or every positive entry was seen.
+        """
+        n, d_sae = centred.shape[0], p.enc.shape[0]
+        if self.hint == 0.0:
+            self.hint = float(self.mesh.gather(self._first_hint(p, centred, k)).mean())
+        bound = self.hint * MARGIN
+        while True:
+            found: list[tuple[Tensor, Tensor, Tensor]] = []
+            seen: list[Tensor] = []
+            for place, pre in self._blocks(p, centred):
+                rows, indices, values = above(pre, bound)
+                found.append((rows + place.start, indices, values))
+                _strongest_dead(pre, dead, wanted, seen)
+            rows, indices, values = (torch.cat(part) for part in zip(*found, strict=True))
+            pattern = Pattern.ragged(rows, indices, n, d_sae)
+            z = self._exact(p, centred, pattern, values.to(p.enc.dtype))
+            pool = self.mesh.gather(z)
+            keep = k * n * self.mesh.data_size
+            if pool.numel() >= keep or bound <= 0:
+                break
+            bound = bound * 0.7 if bound > 0.05 * self.hint else 0.0
+        aux.extend(seen)
+        if pool.numel() > keep:
+            least = pool.kthvalue(pool.numel() - keep + 1).values
+            self.hint = max(float(least), 1e-6)
+            kept = z >= least
+            return pattern.keep(kept), z[kept]
+        self.hint = max(float(pool.min()), 1e-6) if pool.numel() else 1e-6
+        return pattern, z
+
+    def _first_hint(self, p: Parameters, centred: Tensor, k: int) -> Tensor:
+        """The threshold [1] of the first 64 rows; for the first step only."""
+        _, pre = next(self._blocks(p, centred[:64]))
+        values = pre.float().flatten()
+        count = max(1, min(k * pre.shape[0], values.numel()) // self.mesh.latent_size)
+        return values.topk(count).values[-1:].clamp(min=1e-6)
+
+    def _aux(self, p: Parameters, batch: Batch, centred: Tensor, residual: Tensor, indices: Tensor | None) -> None:
         """AuxK: dead latents model what the living left over, residual held constant (Gao et al. 2024, A.2).
 
-        Adds the gradient of α · mean ‖residual - Σ_top aux_k dead‖² scaled by nothing else: both losses are squared
-        errors summed over d.
+        Adds the gradient of aux_coefficient · Σ_b w_b ‖ê_b - e_b‖² with e = y - x̂ and ê the part of the `aux_k`
+        strongest dead latents of the row.
         """
-        candidates = dead.nonzero().squeeze(1)
-        count = min(self.aux_k, candidates.numel())
-        if count == 0 or self.aux_alpha == 0:
+        n, d_sae = centred.shape[0], p.enc.shape[0]
+        if indices is None:  # another rank has dead latents, and waits for this one's part of the sums
+            indices = torch.empty(n, 0, dtype=torch.int64, device=centred.device)
+        none = indices.reshape(-1)[:0]
+        pattern = Pattern.fixed(indices, d_sae) if indices.shape[1] else Pattern.ragged(none, none, n, d_sae)
+        z = pattern.dots(centred, p.enc) + p.b_enc[pattern.indices]
+        f = z.relu()
+        weight = (2 * self.config.aux_coefficient * batch.weights).unsqueeze(1)
+        grad_out = (self.mesh.over_latents(pattern.decode(f, p.dec)) + residual) * weight
+        grad_z = pattern.dots(grad_out, p.dec) * (z > 0)
+        grad(p.dec).add_(pattern.transposed(f, grad_out))
+        grad(p.enc).add_(pattern.transposed(grad_z, centred))
+        grad(p.b_enc).add_(pattern.sum(grad_z))
+
+
+class Penalised(Architecture):
+    """relu, jumprelu and gated: every latent above its bound counts, and a penalty keeps them few."""
+
+    def __init__(self, config: TrainConfig, *, transcoder: bool = False, mesh: Mesh = ALONE) -> None:
+        super().__init__(config, transcoder=transcoder, mesh=mesh)
+        self.gate = gate(config)
+        self.share = 1.0
+
+    def state(self) -> dict[str, float]:
+        return {"share": self.share}
+
+    def restore(self, state: dict[str, float]) -> None:
+        self.share = state["share"]
+
+    def step(self, p: Parameters, batch: Batch, dead: Tensor, now: Now) -> StepResult:
+        centred = self._centred(p, batch.x)
+        for parameter in p.all():
+            parameter.grad = torch.zeros_like(parameter)
+        norms = torch.linalg.vector_norm(p.dec, dim=1)
+        frequency = self._frequency(p, centred, norms) if self.config.sparsity_loss == "tanh-quadratic" else None
+        revived = dead if now.pre_act and "log_threshold" in p.extra else dead[:0]
+        sparse = self.share < SPARSE_BELOW[self.low or centred.dtype]
+        run = self._sparse if sparse else self._dense
+        result, entries = run(p, batch, centred, norms, frequency, now, revived)
+        # All ranks must take the same path: their sums meet block by block.
+        counts = self.mesh.gather(torch.tensor([float(entries)], device=centred.device))
+        self.share = float(counts.mean()) / (centred.shape[0] * p.enc.shape[0])
+        return result
+
+    def _sparse(
+        self,
+        p: Parameters,
+        batch: Batch,
+        centred: Tensor,
+        norms: Tensor,
+        frequency: Tensor | None,
+        now: Now,
+        revived: Tensor,
+    ) -> tuple[StepResult, int]:
+        n, d_sae = centred.shape[0], p.enc.shape[0]
+        bound, found = self.gate.bound(p), []
+        for place, pre in self._blocks(p, centred):
+            rows, indices, values = above(pre, bound)
+            found.append((rows + place.start, indices, values))
+            self._revive(p, centred[place], pre, revived, now.pre_act / batch.total, norms)
+        rows, indices, values = (torch.cat(part) for part in zip(*found, strict=True))
+        pattern = Pattern.ragged(rows, indices, n, d_sae)
+        z = self._exact(p, centred, pattern, values.to(p.enc.dtype))
+
+        def take(tensor: Tensor) -> Tensor:
+            return tensor[pattern.indices]
+
+        def row_sums(tensor: Tensor) -> Tensor:
+            return self.mesh.over_latents(pattern.sum_rows(tensor))[pattern.rows]
+
+        heads = self.gate.heads(z, p, take)
+        outs = [self._output(p, pattern.decode(head, p.dec), batch.x) for head in heads]
+        grads_out = [(out - batch.y) * (2 * batch.weights).unsqueeze(1) for out in outs]
+        grads = [pattern.dots(g, p.dec) for g in grads_out]
+        at = self.gate.penalised
+        norm = take(norms)
+        slope = derivative(
+            self.config, heads[at] * norm, row_sums, take(frequency) if frequency is not None else None
+        ).mul_(now.sparsity / batch.total)
+        grads[at] = grads[at] + slope * norm
+        l0 = now.sparsity / batch.total if self.config.sparsity_loss == "l0" else 0.0
+        grad_z, others = self.gate.backward(z, grads, l0, p, take)
+        grad(p.dec).add_(pattern.transposed(heads[0], grads_out[0]))
+        grad(p.enc).add_(pattern.transposed(grad_z, centred))
+        grad(p.b_enc).add_(pattern.sum(grad_z))
+        self._norm_gradient(p, norms, lambda: pattern.sum(slope * heads[at]))
+        self._close(p, batch, grads_out[0])
+        for name, value in others.items():
+            grad(p.named()[name]).add_(pattern.sum(value))
+        return StepResult(outs[0], pattern.sum((heads[0] > 0).to(z.dtype)).long()), z.numel()
+
+    def _dense(
+        self,
+        p: Parameters,
+        batch: Batch,
+        centred: Tensor,
+        norms: Tensor,
+        frequency: Tensor | None,
+        now: Now,
+        revived: Tensor,
+    ) -> tuple[StepResult, int]:
+        dtype = self.low or centred.dtype
+        dec = p.dec.to(dtype)
+        reconstruction = torch.empty_like(batch.y)
+        grad_out = torch.empty_like(batch.y)
+        fired = torch.zeros(p.enc.shape[0], dtype=torch.int64, device=centred.device)
+        by_norm, totals = torch.zeros_like(norms), dict[str, Tensor]()
+        entries, at = 0, self.gate.penalised
+        bound = self.gate.bound(p)
+        for place, pre in self._blocks(p, centred):
+            self._revive(p, centred[place], pre, revived, now.pre_act / batch.total, norms)
+            heads = self.gate.heads(pre, p, _same)
+            outs = [self._output(p, (head @ dec).to(p.dec.dtype), batch.x[place]) for head in heads]
+            weights = (2 * batch.weights[place]).unsqueeze(1)
+            grads_out = [(out - batch.y[place]) * weights for out in outs]
+            grads = [g.to(dtype) @ dec.T for g in grads_out]
+            norm = norms.to(dtype)
+            slope = derivative(
+                self.config, heads[at] * norm, self._row_sums, frequency.to(dtype) if frequency is not None else None
+            ).mul_(now.sparsity / batch.total)
+            grads[at].addcmul_(slope, norm)
+            l0 = now.sparsity / batch.total if self.config.sparsity_loss == "l0" else 0.0
+            grad_z, others = self.gate.backward(pre, grads, l0, p, _same)
+            _add_product(grad(p.dec), heads[0], grads_out[0].to(dtype))
+            _add_product(grad(p.enc), grad_z, centred[place].to(dtype))
+            grad(p.b_enc).add_(_totals(grad_z, p.b_enc.dtype))
+            for name, value in others.items():
+                totals[name] = totals.get(name, 0) + _totals(value, p.b_enc.dtype)
+            if not self.config.unit_decoder:
+                by_norm += _totals(slope * heads[at], by_norm.dtype)
+            reconstruction[place], grad_out[place] = outs[0], grads_out[0]
+            fired += (heads[0] > 0).sum(0)
+            if isinstance(bound, Tensor):
+                entries += int((pre > bound).sum())
+        self._norm_gradient(p, norms, lambda: by_norm)
+        self._close(p, batch, grad_out)
+        for name, total in totals.items():
+            grad(p.named()[name]).add_(total)
+        return StepResult(reconstruction, fired), entries or int(fired.sum())
+
+    def _row_sums(self, tensor: Tensor) -> Tensor:
+        return self.mesh.over_latents(tensor.sum(1, keepdim=True))
+
+    def _frequency(self, p: Parameters, centred: Tensor, norms: Tensor) -> Tensor:
+        """The batch mean of tanh(c · g) of each latent [d_sae]; it needs the whole batch before any gradient."""
+        total = torch.zeros_like(norms)
+        for _, pre in self._blocks(p, centred):
+            g = self.gate.heads(pre, p, _same)[self.gate.penalised] * norms.to(pre.dtype)
+            total += _totals(torch.tanh(g * self.config.tanh_scale), total.dtype)
+        total = self.mesh.over_rows(total)
+        return total / (centred.shape[0] * self.mesh.data_size)
+
+    def _revive(self, p: Parameters, centred: Tensor, pre: Tensor, dead: Tensor, weight: float, norms: Tensor) -> None:
+        """Gradient of weight · Σ relu(θ - pre) · ‖W_dec‖ over dead latents (Anthropic, January 2025 update)."""
+        if dead.numel() == 0:
             return
-        n, d_sae = pre.shape
-        indices = candidates[pre[:, candidates].topk(count, dim=1, sorted=False).indices]
-        raw = row_dots(centred, p.enc, indices) + p.b_enc[indices]
-        values = raw.relu()
-        grad_out = (decode_sparse(values, indices, p.dec) - residual) * (2 * self.aux_alpha / n)
-        grad_values = row_dots(grad_out, p.dec, indices) * (raw > 0)
-        pattern = Transposed(indices, d_sae)
-        grad_b_enc = pattern.sum(grad_values)
-        _grad(p.dec).add_(pattern.matmul(values, grad_out))
-        _grad(p.enc).add_(pattern.matmul(grad_values, centred))
-        _grad(p.b_enc).add_(grad_b_enc)
-        _grad(p.b_dec).sub_(grad_b_enc @ p.enc)
+        threshold = p.extra["log_threshold"].exp()[dead]
+        pull = (pre[:, dead] < threshold).to(centred.dtype) * (weight * norms[dead])
+        count = pull.sum(0)
+        grad(p.enc).index_add_(0, dead, pull.T @ centred, alpha=-1)
+        grad(p.b_enc).index_add_(0, dead, count, alpha=-1)
+        grad(p.extra["log_threshold"]).index_add_(0, dead, count * threshold)
+
+    def _norm_gradient(self, p: Parameters, norms: Tensor, by_norm: Callable[[], Tensor]) -> None:
+        """The penalty's gradient in the decoder: d g / d W_dec = f · W_dec / ‖W_dec‖. Nothing along held rows."""
+        if not self.config.unit_decoder:
+            grad(p.dec).addcmul_(p.dec, (by_norm() / norms.clamp(min=1e-12)).unsqueeze(1))
 
 
-class ReLU:
-    """Every positive pre-activation counts; an L1 penalty keeps them few.
-
-    Decoder rows are held at unit norm, so the plain sum of activations is the decoder-norm-weighted L1.
-    """
-
-    def __init__(self, options: TrainOptions) -> None:
-        self.l1 = options.l1
-        self.warmup_steps = max(1, options.steps // 20)
-        self._step = 0
-
-    def step(self, p: Parameters, x: Tensor, dead: Tensor) -> StepResult:
-        n = x.shape[0]
-        self._step += 1
-        # The penalty rises over the first 5 % of the run: at full strength from the start it kills latents for good.
-        l1 = self.l1 * min(1.0, self._step / self.warmup_steps)
-        centred = x - p.b_dec
-        f = torch.addmm(p.b_enc, centred, p.enc.T).relu_()
-        active = f > 0
-        reconstruction = torch.addmm(p.b_dec, f, p.dec)
-        grad_out = (reconstruction - x) * (2 / n)
-        p.dec.grad = f.T @ grad_out
-        grad_pre = (grad_out @ p.dec.T).add_(l1 / n).mul_(active)
-        p.enc.grad = grad_pre.T @ centred
-        p.b_enc.grad = grad_pre.sum(0)
-        p.b_dec.grad = grad_out.sum(0) - p.b_enc.grad @ p.enc
-        return StepResult(reconstruction, active.sum() / n, active.any(0))
+def _strongest_dead(pre: Tensor, dead: Tensor, wanted: int, out: list[Tensor]) -> None:
+    if wanted:
+        out.append(dead[pre[:, dead].topk(wanted, dim=1, sorted=False).indices])
 
 
-def _grad(parameter: Tensor) -> Tensor:
-    assert parameter.grad is not None
-    return parameter.grad
+def _same(tensor: Tensor) -> Tensor:
+    return tensor
 
 
-def build(options: TrainOptions) -> Architecture:
-    """The architecture that `options` names."""
-    return TopK(options) if options.architecture == "topk" else ReLU(options)
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """total += leftᵀ right, summed in float32 between blocks."""
+    if left.dtype == total.dtype:
+        total.addmm_(left.T, right)
+    else:
+        total.add_(left.T @ right)
+
+
+def _totals(values: Tensor, dtype: torch.dtype) -> Tensor:
+    return values.sum(0, dtype=dtype)
+
+
+def build(config: TrainConfig, *, transcoder: bool = False, mesh: Mesh = ALONE) -> Architecture:
+    """The architecture that a resolved config names."""
+    kind = Selected if config.architecture in SELECTED else Penalised
+    return kind(config, transcoder=transcoder, mesh=mesh)

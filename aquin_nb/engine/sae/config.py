@@ -1,151 +1,344 @@
-"""What a dictionary is (`SaeConfig`) and how it is trained (`TrainOptions`), with the defaults and their reasons."""
+"""How a dictionary is trained: one typed configuration, readable from TOML, JSON and YAML, with its defaults."""
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from ...errors import DictionaryError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-Architecture = Literal["topk", "relu"]
-ARCHITECTURES: tuple[Architecture, ...] = ("topk", "relu")
+from ...errors import DictionaryError, did_you_mean
+from .record import ARCHITECTURES, Architecture
+from .schedules import coefficient_at, k_at, lr_at
 
+Steps = Annotated[int, Field(ge=0, strict=True)] | Annotated[float, Field(ge=0, le=1, strict=True)]
+"""A number of steps (whole) or a share of the run (0.0 to 1.0)."""
 
-@dataclass(frozen=True)
-class SaeConfig:
-    """The plain values saved beside the weights: shape, activation function and where the dictionary comes from."""
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, lt=2**63, strict=True)]
 
-    architecture: Architecture
-    d_in: int
-    d_sae: int
-    d_out: int
-    k: int | None = None
-    name: str = ""
-    model: str = ""
-    model_fingerprint: str = ""
-    mode: Literal["llm", "embedding"] = "llm"
-    layer: int | None = None
-    hook: str = ""
-    corpus: str = ""
-    rows: int = 0
-    step: int = 0
-    complete: bool = True
+SELECTED = ("topk", "batchtopk", "matryoshka")
+"""Architectures whose sparsity is k, not a penalty."""
 
-    def __post_init__(self) -> None:
-        if self.architecture not in ARCHITECTURES:
-            raise DictionaryError(f"architecture must be one of {', '.join(ARCHITECTURES)}, not {self.architecture!r}.")
-        for name in ("d_in", "d_sae", "d_out"):
-            if getattr(self, name) < 1:
-                raise DictionaryError(f"{name} must be at least 1, not {getattr(self, name)}.")
-        if self.architecture == "topk" and (self.k is None or not 1 <= self.k <= self.d_sae):
-            raise DictionaryError(f"k must be between 1 and d_sae ({self.d_sae}) for topk, not {self.k}.")
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> SaeConfig:
-        """Fields this version does not know are ignored: a newer writer may add some."""
-        known = {f.name for f in fields(cls)}
-        return cls(**{name: value for name, value in values.items() if name in known})
+FAST_STEPS = 3000
 
 
-@dataclass(frozen=True)
-class TrainOptions:
-    """How to train. Losses refer to activations scaled so that their mean squared norm is `d_in`.
+class TrainConfig(BaseModel):
+    """How to train a dictionary. Whatever is not set has a default that suits the data; `resolved` fills them in.
 
-    The loss is the squared error summed over `d_in` and averaged over rows, plus `l1` times the sum of activations
-    for `relu`, plus `aux_alpha` times the AuxK loss for `topk` (Gao et al. 2024, arXiv 2406.04093, appendix A.2).
+    Activations are scaled so that their mean squared norm is d_in (`normalize`), and every coefficient refers to that
+    scale. The loss of a batch of n rows is
 
-    `matmul_dtype` is that of the one product that picks the candidates of a TopK row; values, loss, gradients and
-    weights are float32 either way.
-    """
+        Σ_b w_b ‖x̂_b - y_b‖²  +  sparsity_coefficient / n · Σ_b penalty(f_b · ‖W_dec‖)  +  aux terms
 
-    architecture: Architecture = "topk"
-    d_sae: int = 4096
-    k: int = 32
-    l1: float = 2.0
-    lr: float = 1e-3
-    batch_size: int = 1024
-    steps: int = 3000
-    warmup_steps: int = 50
-    decay_steps: int = 2950
-    aux_k: int = 256
-    aux_alpha: float = 1 / 32
-    dead_after_tokens: int = 100_000
-    seed: int = 0
-    matmul_dtype: Literal["float32", "bfloat16"] = "float32"
+    where y = x for an autoencoder and w_b = 1/n for `error="sum"`.
 
-    def __post_init__(self) -> None:
-        if self.architecture not in ARCHITECTURES:
-            raise DictionaryError(f"architecture must be one of {', '.join(ARCHITECTURES)}, not {self.architecture!r}.")
-        for name in ("d_sae", "k", "batch_size", "steps", "dead_after_tokens"):
-            _require_int(name, getattr(self, name), 1)
-        _require_int("seed", self.seed, 0)
-        if not _is_number(self.lr) or self.lr <= 0:
-            raise DictionaryError(f"lr must be positive and finite, not {self.lr!r}.")
-        if not _is_number(self.l1) or self.l1 < 0:
-            raise DictionaryError(f"l1 must be finite and not negative, not {self.l1!r}.")
-        if self.architecture == "topk" and self.k > self.d_sae:
-            raise DictionaryError(f"k ({self.k}) is larger than d_sae ({self.d_sae}).")
-
-    def learning_rate(self, step: int) -> float:
-        """Linear warm-up, a plateau, then linear decay to zero over the last `decay_steps`."""
-        rise = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
-        fall = min(1.0, (self.steps - step) / self.decay_steps) if self.decay_steps else 1.0
-        return self.lr * rise * fall
-
-    @property
-    def log_every(self) -> int:
-        """At least 100 points a run and at least one every 500 steps."""
-        return max(1, min(500, self.steps // 100))
-
-
-def _require_int(name: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise DictionaryError(f"{name} must be a whole number, not {value!r}.")
-    if not least <= value < 2**63:
-        raise DictionaryError(f"{name} must be at least {least}, not {value}.")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def default_options(
-    rows: int, d_sae: int, mode: str, *, quick: bool = False, architecture: Architecture = "topk", **changes: Any
-) -> TrainOptions:
-    """Defaults for `rows` training rows; `changes` that are None keep the default.
-
-    A language model's token positions get k = 32. Embedding vectors get k = 16 and a lower L1: one pooled vector a
-    text means few rows, and a strong penalty on few rows leaves dead latents. `quick` trains 500 steps instead of
-    3,000. A latent counts as dead when it fired for no row of the last epoch, or of the last third of a run that is
-    shorter than three epochs (at most 10 million rows).
+    Args:
+        architecture: topk, batchtopk, relu, jumprelu, gated or matryoshka (BatchTopK over prefix groups).
+        d_sae: latents. k: active latents a row (mean, for batchtopk and matryoshka); default 32.
+        groups: prefix sizes of matryoshka, ascending, the last one d_sae; default a sixteenth, eighth, quarter, half
+            and all.
+        skip: a transcoder also learns a linear map from input to output.
+        error: which rows' weights: "sum": w_b = 1/n, the squared error summed over d_out, averaged over rows;
+            "variance": w_b = 1/Σ_b‖y_b - ȳ‖², so that the loss is the batch's FVU; "row": w_b = 1/(n‖y_b - ȳ‖²).
+        sparsity_loss: "lp": ‖g‖_p of each row's g = f·‖W_dec‖ (p); "tanh": Σ tanh(tanh_scale·g);
+            "tanh-quadratic": Σ_i q_i (1 + q_i / frequency_scale) with q_i the batch mean of tanh(tanh_scale·g_i);
+            "l0": the number of active latents, with a straight-through gradient (jumprelu only).
+            Default: lp for relu and gated, tanh for jumprelu (Anthropic, January 2025 update), none for the others.
+        sparsity_coefficient: its weight. pre_act_coefficient: weight of Σ relu(θ - pre)·‖W_dec‖ over dead latents of a
+            jumprelu dictionary, which pulls them back. sparsity_warmup: linear rise of both from 0.
+        aux_k, aux_coefficient: dead latents that model the residual of a row, and the weight (Gao et al. 2024, A.2).
+        dead_after_tokens: rows after which a silent latent counts as dead; default: the last epoch, or the last third
+            of a run that is shorter than three epochs (at most 10 million rows).
+        threshold, bandwidth, threshold_lr: JumpReLU's first threshold θ (learned as log θ), the width ε of the window
+            of its straight-through gradient, and its learning rate as a multiple of `lr`.
+        lr, lr_schedule, lr_warmup, lr_decay, lr_end: peak rate; constant, linear, cosine or wsd (plateau, then decay);
+            linear rise; length of the fall (linear and wsd); the rate at the end as a share of the peak.
+        initial_k, k_hold, k_warmup, k_schedule: start with more active latents, hold them, then fall to k.
+        decoder_norm: norm of each decoder row at the start; kept there when `unit_decoder`.
+        encoder_scale: norm of encoder rows relative to the decoder's; "search" fits it to a sample.
+        bias: b_dec at the start: mean or geometric_median of a sample, or zero.
+        normalize: "dataset" scales by one factor, folded back into the saved weights; "none" trains on raw values.
+        optimizer, betas, weight_decay, grad_clip, unit_decoder, ema: Adam or AdamW; the total gradient norm is clipped
+            to grad_clip; decoder rows are held at their norm and the gradient along them removed; ema in (0, 1) keeps
+            an exponential mean of the weights and saves that.
+        batch_size; steps, tokens or epochs (exactly one, default 3,000 steps); seed.
+        held_out: share of rows set aside to judge the result.
+        dtype: of the large products: "auto" (bfloat16 where a timed probe shows it faster), "float32" or "bfloat16".
+            Weights, losses, selected values and optimiser are float32 either way.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        block_rows: rows whose dense pre-activations are in memory at once; changes memory and speed, not the result.
+        checkpoint_every: steps, or a time such as "10min"; None writes none. keep_checkpoints: how many stay.
+        log_every: steps between points; default: at least 100 points a run and one every 500 steps.
+        loggers: "tensorboard", "wandb".
+        name: of the run. output: the `.pt` to write.
 
     Raises:
-        DictionaryError: a value that is no number or out of range; it is named.
+        DictionaryError: a value out of range, or an unknown name, with the nearest known one.
+
+    >>> TrainConfig(architecture="batchtopk", d_sae=4096, k=32, epochs=2).lr
+    0.001
     """
-    embedding = mode == "embedding"
-    steps, batch_size = changes.pop("steps", None), changes.pop("batch_size", None)
-    steps = (500 if quick else 3000) if steps is None else steps
-    batch_size = (256 if embedding else 1024) if batch_size is None else batch_size
-    _require_int("d_sae", d_sae, 1)
-    _require_int("steps", steps, 1)
-    _require_int("batch_size", batch_size, 1)
-    batch_size = min(batch_size, max(1, rows))
-    warmup = min(50, steps // 10)
-    window = min(rows, steps * batch_size // 3, 10_000_000)
-    options = TrainOptions(
-        architecture=architecture,
-        d_sae=d_sae,
-        k=min(16 if embedding else 32, d_sae),
-        l1=1.0 if embedding else 2.0,
-        batch_size=batch_size,
-        steps=steps,
-        warmup_steps=warmup,
-        decay_steps=steps - warmup,
-        dead_after_tokens=max(batch_size, window),
-    )
-    given = {name: value for name, value in changes.items() if value is not None}
-    return replace(options, **given)
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture: Architecture = "topk"
+    d_sae: Count = 4096
+    k: Count | None = None
+    groups: tuple[Count, ...] | None = None
+    skip: bool = False
+
+    error: Literal["sum", "variance", "row"] = "sum"
+    sparsity_loss: Literal["lp", "tanh", "tanh-quadratic", "l0"] | None = None
+    sparsity_coefficient: NotNegative | None = None
+    p: Positive = 1.0
+    tanh_scale: Positive = 4.0
+    frequency_scale: Positive = 0.01
+    pre_act_coefficient: NotNegative = 0.0
+    sparsity_warmup: Steps = 0.1
+    aux_k: Annotated[int, Field(ge=0, strict=True)] | None = None
+    aux_coefficient: NotNegative = 1 / 32
+    dead_after_tokens: Count | None = None
+    threshold: Positive = 0.1
+    bandwidth: Positive = 2.0
+    threshold_lr: Positive = 1.0
+
+    lr: Positive = 1e-3
+    lr_schedule: Literal["constant", "linear", "cosine", "wsd"] = "linear"
+    lr_warmup: Steps | None = None
+    lr_decay: Steps | None = None
+    lr_end: Annotated[float, Field(ge=0, le=1)] = 0.0
+    initial_k: Count | None = None
+    k_hold: Steps = 0
+    k_warmup: Steps = 0.1
+    k_schedule: Literal["linear", "exponential"] = "linear"
+
+    decoder_norm: Positive = 1.0
+    encoder_scale: Positive | Literal["search"] = 1.0
+    bias: Literal["mean", "geometric_median", "zero"] = "mean"
+    normalize: Literal["dataset", "none"] = "dataset"
+
+    optimizer: Literal["adam", "adamw"] = "adam"
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
+    weight_decay: NotNegative = 0.0
+    grad_clip: Positive | None = None
+    unit_decoder: bool = True
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+
+    batch_size: Count = 1024
+    steps: Count | None = None
+    tokens: Count | None = None
+    epochs: Positive | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
+    held_out: Annotated[float, Field(ge=0, lt=1)] = 0.05
+
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    device: str = "auto"
+    block_rows: Count | None = None
+    checkpoint_every: Count | str | None = "5min"
+    keep_checkpoints: Count = 2
+    log_every: Count | None = None
+    loggers: tuple[str, ...] = ()
+    name: str | None = None
+    output: str | None = None
+
+    def __init__(self, **values: Any) -> None:
+        unknown = [key for key in values if key not in type(self).model_fields]
+        if unknown:
+            raise DictionaryError(
+                f"{unknown[0]!r} is not a setting of a training. {did_you_mean(unknown[0], type(self).model_fields)}"
+            )
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise DictionaryError(_sentence(error)) from None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainConfig:
+        budgets = [name for name in ("steps", "tokens", "epochs") if getattr(self, name) is not None]
+        if len(budgets) > 1:
+            raise ValueError(f"give one of steps, tokens and epochs, not {' and '.join(budgets)}")
+        for name in ("k", "initial_k"):
+            if (value := getattr(self, name)) is not None and value > self.d_sae:
+                raise ValueError(f"{name} ({value}) is larger than d_sae ({self.d_sae})")
+        if self.initial_k is not None and self.k is not None and self.initial_k < self.k:
+            raise ValueError(f"initial_k ({self.initial_k}) is smaller than k ({self.k})")
+        if self.groups is not None:
+            rising = all(a < b for a, b in zip(self.groups, self.groups[1:], strict=False))
+            if not self.groups or not rising or self.groups[-1] != self.d_sae:
+                raise ValueError(f"groups must rise and end with d_sae ({self.d_sae}), not {list(self.groups)}")
+        if self.sparsity_loss == "l0" and self.architecture != "jumprelu":
+            raise ValueError("sparsity_loss l0 needs a learned threshold: architecture jumprelu")
+        if self.sparsity_loss is not None and self.architecture in SELECTED:
+            raise ValueError(f"{self.architecture} is sparse by k: sparsity_loss does not go with it")
+        if isinstance(self.checkpoint_every, str):
+            seconds(self.checkpoint_every)
+        return self
+
+    @classmethod
+    def read(cls, source: TrainConfig | dict[str, Any] | str | Path) -> TrainConfig:
+        """A config as it is, from a dict, or from a `.toml`, `.json`, `.yaml` or `.yml` file.
+
+        Raises:
+            DictionaryError: the file is missing, is not of its kind, or holds an unknown key or a bad value.
+        """
+        if isinstance(source, TrainConfig):
+            return source
+        if isinstance(source, dict):
+            return cls(**source)
+        if not isinstance(source, str | Path):
+            raise DictionaryError(f"config must be a TrainConfig, a dict or a file, not {type(source).__name__}.")
+        path = Path(source).expanduser()
+        values = _read_file(path)
+        if not isinstance(values, dict):
+            raise DictionaryError(f"{path} must hold a table of settings, not {type(values).__name__}.")
+        try:
+            return cls(**values)
+        except DictionaryError as error:
+            raise DictionaryError(f"{path}: {error}") from None
+
+    def resolved(self, rows: int, *, dtype: Literal["float32", "bfloat16"] = "float32") -> TrainConfig:
+        """Every default filled in for `rows` training rows, fractions turned into steps; training takes no other.
+
+        `dtype` is what "auto" means on this machine (`engine.numerics.fast_dtype`).
+        """
+        batch = min(self.batch_size, max(1, rows))
+        steps = self._steps(rows, batch)
+        k = min(32, self.d_sae) if self.k is None else self.k
+        warmup = _in_steps(self.lr_warmup, steps, min(50, steps // 10))
+        plateau = {"linear": steps - warmup, "wsd": steps // 5}.get(self.lr_schedule, 0)
+        window = max(batch, min(rows, steps * batch // 3, 10_000_000))
+        penalised = self.architecture not in SELECTED
+        loss = {"relu": "lp", "gated": "lp", "jumprelu": "tanh"}.get(self.architecture)
+        filled: dict[str, Any] = {
+            "k": None if penalised else k,
+            "batch_size": batch,
+            "steps": steps,
+            "tokens": None,
+            "epochs": None,
+            "lr_warmup": warmup,
+            "lr_decay": _in_steps(self.lr_decay, steps, plateau),
+            "sparsity_warmup": _in_steps(self.sparsity_warmup, steps, 0),
+            "k_hold": _in_steps(self.k_hold, steps, 0),
+            "k_warmup": _in_steps(self.k_warmup, steps, 0),
+            "sparsity_loss": self.sparsity_loss or loss,
+            "sparsity_coefficient": DEFAULT_COEFFICIENT.get(self.architecture)
+            if self.sparsity_coefficient is None
+            else self.sparsity_coefficient,
+            "aux_k": (0 if penalised else 256) if self.aux_k is None else self.aux_k,
+            "dead_after_tokens": self.dead_after_tokens or window,
+            "log_every": self.log_every or max(1, min(500, steps // 100)),
+            "dtype": dtype if self.dtype == "auto" else self.dtype,
+        }
+        if self.architecture == "matryoshka" and self.groups is None:
+            filled["groups"] = tuple(sorted({max(1, self.d_sae >> shift) for shift in (4, 3, 2, 1, 0)}))
+        return type(self)(**{**self.model_dump(), **filled})
+
+    def _steps(self, rows: int, batch: int) -> int:
+        if self.tokens is not None:
+            return max(1, math.ceil(self.tokens / batch))
+        if self.epochs is not None:
+            return max(1, round(self.epochs * (rows // batch)))
+        return FAST_STEPS if self.steps is None else self.steps
+
+    def learning_rate(self, step: int) -> float:
+        """The rate of step 0, 1, ...; of a resolved config."""
+        return self.lr * lr_at(
+            step,
+            total=_known(self.steps),
+            schedule=self.lr_schedule,
+            warmup=_known(self.lr_warmup),
+            decay=_known(self.lr_decay),
+            end=self.lr_end,
+        )
+
+    def sparsity_share(self, step: int) -> float:
+        """How much of the penalties is on at a step, 0 to 1; of a resolved config."""
+        return coefficient_at(step, _known(self.sparsity_warmup))
+
+    def active(self, step: int) -> int:
+        """k at a step; of a resolved config."""
+        final = _known(self.k)
+        first = self.initial_k or final
+        return k_at(step, first, final, hold=_known(self.k_hold), warmup=_known(self.k_warmup), kind=self.k_schedule)
+
+
+DEFAULT_COEFFICIENT = {"relu": 2.0, "gated": 2.0, "jumprelu": 2.0}
+
+
+def seconds(text: str) -> float:
+    """A time such as "90s", "10min" or "2h" in seconds.
+
+    Raises:
+        ValueError: it is none.
+
+    >>> seconds("10min")
+    600.0
+    """
+    for suffix, unit in (("min", 60.0), ("s", 1.0), ("h", 3600.0)):
+        if text.endswith(suffix):
+            try:
+                value = float(text.removesuffix(suffix)) * unit
+            except ValueError:
+                break
+            if math.isfinite(value) and value > 0:
+                return value
+    raise ValueError(f'a time is written "90s", "10min" or "2h", not {text!r}')
+
+
+def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
+    """Settings that differ, as `name: old -> new`; those that only say where and how often to write are left out."""
+    free = {"checkpoint_every", "keep_checkpoints", "output", "name", "loggers", "device", "block_rows"}
+    names = [name for name in TrainConfig.model_fields if name not in free]
+    return [
+        f"{name}: {getattr(old, name)} -> {getattr(new, name)}"
+        for name in names
+        if getattr(old, name) != getattr(new, name)
+    ]
+
+
+def _known(value: Any) -> int:
+    if not isinstance(value, int):
+        raise TypeError("schedules need a resolved config")
+    return value
+
+
+def _in_steps(value: int | float | None, total: int, default: int) -> int:
+    if value is None:
+        return default
+    return value if isinstance(value, int) else round(value * total)
+
+
+def _read_file(path: Path) -> Any:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DictionaryError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+    try:
+        if path.suffix == ".toml":
+            return tomllib.loads(text)
+        if path.suffix == ".json":
+            return json.loads(text)
+        if path.suffix in (".yaml", ".yml"):
+            import yaml
+
+            return yaml.safe_load(text)
+    except Exception as error:  # three parsers, three kinds of error, one sentence
+        raise DictionaryError(f"{path} is not valid {path.suffix[1:].upper()}: {str(error).splitlines()[0]}") from None
+    raise DictionaryError(f"{path}: a config file ends in .toml, .json, .yaml or .yml.")
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first complaint of pydantic in words: which setting, what is wrong, what was given."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("constrained", "int", "float")))
+    if not place:
+        text = first["msg"].removeprefix("Value error, ")
+        return f"{text[0].upper()}{text[1:]}."
+    if place == "architecture":
+        return f"architecture must be one of {', '.join(ARCHITECTURES)}, not {first['input']!r}."
+    return f"{place}: {first['msg'].removeprefix('Input ')}, not {first['input']!r}."

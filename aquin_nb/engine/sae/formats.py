@@ -10,18 +10,19 @@ import torch
 from ...errors import DictionaryError
 from ...files import whole_file
 from ..models.torchfiles import Unreadable, load_plain
-from .config import SaeConfig
-from .dictionary import SparseAutoencoder
+from .dictionary import SparseAutoencoder, shapes
+from .record import SaeConfig
 
 FORMAT = "aquin-nb/sae"
-VERSION = 1
-TENSORS = ("W_enc", "W_dec", "b_enc", "b_dec")
+VERSION = 2
+"""1 knew topk and relu; 2 adds the other architectures and their tensors."""
+ALWAYS = ("W_enc", "W_dec", "b_enc", "b_dec")
 
 
 def save_dictionary(sae: SparseAutoencoder, path: Path) -> Path:
-    """Write `{format, version, cfg, W_enc, W_dec, b_enc, b_dec}` to `path`; an existing file is replaced whole."""
+    """Write `{format, version, cfg, W_enc, W_dec, b_enc, b_dec, ...}` to `path`; an existing file is replaced whole."""
     state: dict[str, Any] = {"format": FORMAT, "version": VERSION, "cfg": sae.cfg.to_dict()}
-    state |= {name: getattr(sae, name).detach().float().cpu().contiguous() for name in TENSORS}
+    state |= {name: tensor.detach().float().cpu().contiguous() for name, tensor in sae.tensors().items()}
     with whole_file(path) as temporary:
         torch.save(state, temporary)
     sae.path = path
@@ -54,18 +55,23 @@ def load_dictionary(path: str | Path) -> SparseAutoencoder:
         raise DictionaryError(f"{path} is damaged: its version or its cfg is of the wrong kind.")
     if version > VERSION:
         raise DictionaryError(f"{path} was written by a newer aquin-nb (format {version}); please upgrade.")
-    missing = [name for name in (*TENSORS, "cfg") if name not in state]
+    missing = [name for name in (*ALWAYS, "cfg") if name not in state]
     if missing:
         raise DictionaryError(f"{path} lacks {', '.join(missing)}.")
-    for name in TENSORS:
-        tensor = state[name]
+    try:
+        cfg = SaeConfig.from_dict(state["cfg"])
+        known = shapes(cfg)
+    except (DictionaryError, TypeError, ValueError) as error:
+        raise DictionaryError(f"{path}: {error}") from error
+    tensors = {name: state[name] for name in known if name in state}
+    for name, tensor in tensors.items():
         if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided or not tensor.is_floating_point():
             raise DictionaryError(f"{path} is damaged: {name} is not a dense tensor of floats.")
         if not bool(torch.isfinite(tensor).all()):
             raise DictionaryError(f"{path}: {name} holds NaN or infinite weights: the training that wrote it diverged.")
     try:
-        sae = SparseAutoencoder(SaeConfig.from_dict(state["cfg"]), *(state[name].float() for name in TENSORS))
-    except (DictionaryError, TypeError) as error:
+        sae = SparseAutoencoder(cfg, **{name: tensor.float() for name, tensor in tensors.items()})
+    except DictionaryError as error:
         raise DictionaryError(f"{path}: {error}") from error
     sae.path = path
     return sae

@@ -1,32 +1,27 @@
-"""The sparse arithmetic of a TopK dictionary: only the k active latents of each row take part.
+"""The sparse arithmetic of a dictionary: only the latents that are active in a row take part.
 
-Formulas are those of Gao et al. 2024 (arXiv 2406.04093, section 2 and appendix D) with the weight gradients written as
-two sparse-dense products over the same pattern. `tests/engine/sae/test_kernels.py` holds them against autograd in
-float64.
+Formulas are those of Gao et al. 2024 (arXiv 2406.04093, section 2 and appendix D), with both weight gradients written
+as sums over one pattern turned latent-major. `tests/engine/sae/test_kernels.py` holds each against dense float64.
 """
 
 from __future__ import annotations
 
-import warnings
+from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-# torch announces once a process that its CSR layout is in beta; the tests hold the product to float64. Filtered here,
-# once: catch_warnings around each product would undo filters that other threads set meanwhile.
-warnings.filterwarnings("ignore", message="Sparse CSR tensor support", category=UserWarning)
-
 GROUPS = 8
 
 
 def top_k(pre: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest entries of each row of [n, d_sae]: (values [n, k], indices [n, k] int64), in no order.
+    """The k largest entries of each row of [n, width]: (values [n, k], indices [n, k] int64), in no order.
 
-    Two stages: the columns are dealt into strided groups of `GROUPS`, the k groups with the largest maxima are kept,
-    and the top k are searched among their members. Exact: those k maxima are k entries at least as large as the
+    The columns are dealt into strided groups of `GROUPS`, the k groups with the largest maxima are kept (found the same
+    way), and the top k are searched among their members. Exact: those k maxima are k entries at least as large as the
     smallest of them, so no entry outside these groups can belong to the top k without a tie. A strided maximum is a
-    few streaming passes, which costs less than a full `topk` over d_sae.
+    few streaming passes, which costs less than a full `topk`.
     """
     n, width = pre.shape
     members = width // GROUPS
@@ -34,10 +29,32 @@ def top_k(pre: Tensor, k: int) -> tuple[Tensor, Tensor]:
         values, indices = pre.topk(k, dim=1, sorted=False)
         return values, indices
     groups = pre.view(n, GROUPS, members)
-    kept = groups.amax(dim=1).topk(k, dim=1, sorted=False).indices
+    _, kept = top_k(groups.amax(dim=1), k)
     candidates = groups.gather(2, kept.unsqueeze(1).expand(n, GROUPS, k)).reshape(n, GROUPS * k)
     values, at = candidates.topk(k, dim=1, sorted=False)
     return values, kept.gather(1, at % k) + (at // k) * members
+
+
+def above(pre: Tensor, bound: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
+    """Entries of [n, width] that exceed `bound` (a number, or [width]): (rows, indices, values), row by row.
+
+    Groups of strided columns whose maximum does not exceed the (smallest) bound are passed over: a mask over all
+    entries and its `nonzero` cost several times the streaming maximum when few entries are left.
+    """
+    n, width = pre.shape
+    members = width // GROUPS
+    if isinstance(bound, Tensor) and width % GROUPS == 0 and not pre.is_cuda:
+        rows, indices, values = above(pre, float(bound.min()))
+        kept = values > bound[indices]
+        return rows[kept], indices[kept], values[kept]
+    if width % GROUPS or pre.is_cuda:
+        rows, indices = (pre > bound).nonzero(as_tuple=True)
+        return rows, indices, pre[rows, indices]
+    groups = pre.view(n, GROUPS, members)
+    kept_rows, kept = (groups.amax(dim=1) > bound).nonzero(as_tuple=True)
+    candidates = groups[kept_rows, :, kept]
+    which, place = (candidates > bound).nonzero(as_tuple=True)
+    return kept_rows[which], place * members + kept[which], candidates[which, place]
 
 
 def decode_sparse(values: Tensor, indices: Tensor, W_dec: Tensor) -> Tensor:
@@ -45,39 +62,99 @@ def decode_sparse(values: Tensor, indices: Tensor, W_dec: Tensor) -> Tensor:
     return embedding_bag(indices, W_dec, per_sample_weights=values, mode="sum")
 
 
-def row_dots(rows: Tensor, W: Tensor, indices: Tensor) -> Tensor:
-    """⟨rows[b], W[indices[b, j]]⟩: [n, d], [d_sae, d], [n, k] -> [n, k], without gathering k rows of W for each b.
+class Pattern:
+    """Which latents are active in which row: ragged rows of latent numbers.
 
-    It is the gradient of `decode_sparse` in its values, which torch computes exactly so.
+    Args:
+        indices: int64 [nnz], row after row. A latent appears at most once in a row.
+        offsets: int64 [n + 1]; row b owns indices[offsets[b] : offsets[b + 1]].
+        d_sae: number of latents.
+
+    Values that belong to the pattern are tensors [nnz] in the order of `indices`.
     """
-    leaf = torch.zeros(indices.shape, dtype=rows.dtype, device=rows.device, requires_grad=True)
-    with torch.enable_grad():
-        out = decode_sparse(leaf, indices, W.detach())
-    (dots,) = torch.autograd.grad(out, leaf, rows)
-    return dots
 
+    def __init__(self, indices: Tensor, offsets: Tensor, d_sae: int) -> None:
+        self.indices, self.offsets, self.d_sae = indices, offsets, d_sae
+        self._k: int | None = None
 
-class Transposed:
-    """The sparse pattern of `indices` [n, k] turned to latent-major order, shared by both weight gradients."""
-
-    def __init__(self, indices: Tensor, d_sae: int) -> None:
+    @classmethod
+    def fixed(cls, indices: Tensor, d_sae: int) -> Pattern:
+        """The same number of latents in every row: indices [n, k]."""
         n, k = indices.shape
-        self._flat = indices.reshape(-1)
-        self._order = self._flat.argsort(stable=True)
-        self._rows = self._order // k
-        counts = torch.bincount(self._flat, minlength=d_sae)
-        self._starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        self._shape = (d_sae, n)
+        out = cls(indices.reshape(-1), torch.arange(0, n * k + 1, k, device=indices.device), d_sae)
+        out._k = k
+        return out
 
-    def matmul(self, weights: Tensor, dense: Tensor) -> Tensor:
-        """Σ_b Z[b, i] · dense[b] for each latent i, with Z sparse and Z[b, indices[b, j]] = weights[b, j].
+    @classmethod
+    def ragged(cls, rows: Tensor, indices: Tensor, n: int, d_sae: int) -> Pattern:
+        """Entries (rows[i], indices[i]) in ascending order of rows."""
+        out = cls(indices, torch.searchsorted(rows, torch.arange(n + 1, device=rows.device)), d_sae)
+        out.rows = rows
+        return out
 
-        weights [n, k], dense [n, d] -> [d_sae, d].
+    @property
+    def n(self) -> int:
+        return self.offsets.shape[0] - 1
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """The row of each entry, int64 [nnz]."""
+        if self._k is not None:
+            return torch.arange(self.indices.shape[0], device=self.indices.device) // self._k
+        numbers = torch.arange(self.n, device=self.indices.device)
+        return numbers.repeat_interleave(self.offsets.diff(), output_size=self.indices.shape[0])
+
+    def keep(self, mask: Tensor) -> Pattern:
+        """The entries where `mask` (bool [nnz]) holds; values are to be masked alike."""
+        return Pattern.ragged(self.rows[mask], self.indices[mask], self.n, self.d_sae)
+
+    def decode(self, values: Tensor, W: Tensor) -> Tensor:
+        """Σ over the entries of each row of value · W[latent]: [nnz], [d_sae, d] -> [n, d]."""
+        if values.numel() == 0:
+            return W.new_zeros(self.n, W.shape[1])
+        return embedding_bag(
+            self.indices, W, self.offsets, per_sample_weights=values, mode="sum", include_last_offset=True
+        )
+
+    def dots(self, dense: Tensor, W: Tensor) -> Tensor:
+        """⟨dense[row], W[latent]⟩ for each entry: [n, d], [d_sae, d] -> [nnz].
+
+        It is the gradient of `decode` in its values, and torch has that one operator; calling it directly saves the
+        forward pass that autograd would need first.
         """
-        values = weights.reshape(-1)[self._order]
-        matrix = torch.sparse_csr_tensor(self._starts, self._rows, values, size=self._shape, check_invariants=False)
-        return matrix @ dense
+        if self.indices.numel() == 0:
+            return dense.new_zeros(0)
+        dots: Tensor = torch.ops.aten._embedding_bag_per_sample_weights_backward(
+            dense.contiguous(), W, self.indices, self.offsets[:-1], self.rows, 0
+        )
+        return dots
 
-    def sum(self, weights: Tensor) -> Tensor:
-        """Σ_b Z[b, i] for each latent i: [d_sae]."""
-        return torch.bincount(self._flat, weights=weights.reshape(-1), minlength=self._shape[0])
+    @cached_property
+    def _latent_major(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Entries ordered by latent: (order [nnz], their rows [nnz], offsets [d_sae + 1])."""
+        ordered, order = self.indices.to(torch.int32).sort(stable=True)
+        limits = torch.arange(self.d_sae + 1, device=ordered.device, dtype=torch.int32)
+        return order, self.rows[order], torch.searchsorted(ordered, limits)
+
+    def transposed(self, values: Tensor, dense: Tensor) -> Tensor:
+        """Σ over the entries of each latent of value · dense[row]: [nnz], [n, d] -> [d_sae, d].
+
+        A dense of m rows, m a divisor of n, is read as if it were repeated n / m times.
+        """
+        if values.numel() == 0:
+            return dense.new_zeros(self.d_sae, dense.shape[1])
+        order, rows, offsets = self._latent_major
+        if dense.shape[0] != self.n:
+            rows = rows % dense.shape[0]
+        return embedding_bag(
+            rows, dense, offsets, per_sample_weights=values[order], mode="sum", include_last_offset=True
+        )
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Σ over the entries of each latent: [nnz] -> [d_sae]."""
+        order, _, offsets = self._latent_major
+        return torch.segment_reduce(values[order], "sum", offsets=offsets, unsafe=True)
+
+    def sum_rows(self, values: Tensor) -> Tensor:
+        """Σ over the entries of each row: [nnz] -> [n]."""
+        return torch.segment_reduce(values, "sum", offsets=self.offsets, unsafe=True)

@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from ...control import Control
-from ...errors import Cancelled, DictionaryError, OutOfMemory
+from ...errors import AquinError, Cancelled, DictionaryError, OutOfMemory, OutputError
 from ...files import human_bytes
+from ..activations.prefetch import prefetch
 from ..activations.stream import ShuffledStream
-from .architectures import Architecture, Parameters, build
-from .config import SaeConfig, TrainOptions
+from .advice import advise
+from .checkpoints import Checkpoints, failed
+from .config import SELECTED, TrainConfig
 from .dictionary import SparseAutoencoder
+from .export import dictionary
+from .history import Point
+from .mesh import ALONE, Mesh
 from .metrics import Metrics, evaluate
+from .parameters import Scaling, initial, scaling
+from .record import SaeConfig
+from .run import Run, Snapshot
 from .verdict import Verdict, cut_short, judge
 
 SAMPLE_ROWS = 16_384
 MIN_HELD_OUT = 32
 
-Point = tuple[int, int, float, float, float, float, float, int, float, float, float]
-"""step, tokens, recon_mse, fvu, explained_variance, cosine, l0, dead, lr, grad_norm, tokens_per_second."""
+OnPoint = Callable[[Point, list[int], list[str]], None]
+"""Called with each logged point, its density histogram and the advice so far, from the training thread."""
 
 
 @dataclass
@@ -35,75 +44,100 @@ class TrainOutcome:
 
     dictionary: SparseAutoencoder
     history: list[Point]
+    density: list[int]
     held_out: Metrics | None
     verdict: Verdict
     dead: int
+    advice: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
-class Interrupted(Cancelled):
-    """A cancelled training; `outcome` is the dictionary as it was when the cancel arrived."""
+@dataclass
+class Member:
+    """One dictionary of a training.
 
-    def __init__(self, outcome: TrainOutcome, step: int, steps: int) -> None:
+    `cfg`: its shape and provenance. `config`: a resolved `TrainConfig`. `inputs`, `outputs`: columns of a batch.
+    `resume`: the state to continue from.
+    """
+
+    cfg: SaeConfig
+    config: TrainConfig
+    checkpoints: Checkpoints | None = None
+    on_point: OnPoint | None = None
+    resume: Snapshot | None = None
+    inputs: slice = field(default_factory=lambda: slice(None))
+    outputs: slice = field(default_factory=lambda: slice(None))
+
+
+class Interrupted(Cancelled):
+    """A cancelled training; `outcomes` holds each dictionary as it was when the cancel arrived."""
+
+    def __init__(self, outcomes: list[TrainOutcome], step: int, steps: int) -> None:
         super().__init__(f"Cancelled at step {step:,} of {steps:,}.")
-        self.outcome = outcome
+        self.outcomes = outcomes
 
 
 def fit(
     stream: ShuffledStream,
-    cfg: SaeConfig,
-    options: TrainOptions,
+    members: Sequence[Member],
     *,
     device: str | torch.device = "cpu",
     control: Control | None = None,
-    on_point: Callable[[Point], None] | None = None,
-) -> TrainOutcome:
-    """Train a dictionary on the rows of `stream`.
+    mesh: Mesh = ALONE,
+) -> list[TrainOutcome]:
+    """Train one dictionary, or several on the same batches, on the rows of `stream`.
 
-    Rows are scaled so that their mean squared norm is d_in, and the scale is folded back at the end: the dictionary
-    works on raw activations. Decoder rows are held at unit norm and the gradient's part along them is removed; the
-    encoder starts as the decoder's transpose and b_dec as the mean. Adam with a linear warm-up and decay.
+    The order of batches follows from the stream's seed and the step alone, so that a resumed run sees what the
+    uninterrupted one would have seen: on a CPU, with the same number of threads, its weights end bit for bit the same.
 
     Args:
-        stream: float32 batches [batch, d_in]; `stream.held_out` rows are never trained on.
-        cfg: shape and provenance of the dictionary; `step` and `rows` are filled in.
-        options: see `TrainOptions`.
-        on_point: called with each logged point, from this thread.
+        stream: float32 batches; `stream.held_out` rows are never trained on.
+        members: all with the same batch_size and seed; each starts at its own `resume` step, all the same one.
+        mesh: how several processes share the work.
 
     Raises:
-        Interrupted: cancelled; carries the dictionary so far.
-        DictionaryError: the loss became NaN or infinite; names the step and what to try.
-        OutOfMemory: more than the device has; names a size to try.
+        Interrupted: cancelled; carries the dictionaries so far, and checkpoints were written.
+        DictionaryError: the loss became NaN or infinite; names the step, what to try and the last good checkpoint.
+        StoreError: a bad value in the activations, with its row; likewise.
+        OutOfMemory: a single block does not fit; names a size to try.
     """
-    control = control or Control()
-    require_memory(cfg, options, torch.device(device))
-    run = _Run(stream, cfg, options, torch.device(device))
-    history: list[Point] = []
+    control, place = control or Control(), torch.device(device)
+    for member in members:
+        require_memory(member.cfg, member.config, place)
+    fresh = [member for member in members if member.resume is None]
+    sample = _sample(stream) if fresh else None
+    runs = [_begin(member, sample, place, mesh) for member in members]
+    del sample
+    start, last = runs[0].step, max(_total(member) for member in members)
+    if any(run.step != start for run in runs):
+        raise DictionaryError("Dictionaries trained together are resumed at one step; these are at different ones.")
+    ahead = prefetch(stream.batches(start), pin=place.type == "cuda")
     try:
-        for step in range(1, options.steps + 1):
-            point = run.step(step)
-            if point is not None:
-                history.append(point)
-                if on_point is not None:
-                    on_point(point)
-            control.tick("train", step, options.steps, "steps")
-    except torch.OutOfMemoryError as error:
-        raise OutOfMemory(
-            f"{device} ran out of memory at step {run.steps_done + 1:,}. Try"
-            f" batch_size={max(1, options.batch_size // 2)} or d_sae={max(1, cfg.d_sae // 2)}."
-        ) from error
+        with closing(ahead) as batches:
+            for step in range(start + 1, last + 1):
+                rows = next(batches).to(place, non_blocking=True)
+                for member, run in zip(members, runs, strict=True):
+                    if step <= _total(member):
+                        _advance(member, run, rows)
+                control.tick("train", step, last, "steps")
     except Cancelled as cancelled:
-        raise Interrupted(run.outcome(history, complete=False), run.steps_done, options.steps) from cancelled
-    return run.outcome(history, complete=True)
+        for member, run in zip(members, runs, strict=True):
+            _checkpoint(member, run, force=True)
+        outcomes = [_outcome(stream, member, run, complete=False) for member, run in zip(members, runs, strict=True)]
+        raise Interrupted(outcomes, runs[0].step, last) from cancelled
+    except AquinError as error:
+        raise _with_checkpoint(error, members) from error
+    return [_outcome(stream, member, run, complete=True) for member, run in zip(members, runs, strict=True)]
 
 
-def require_memory(cfg: SaeConfig, options: TrainOptions, device: torch.device) -> None:
-    """Refuse at once what cannot fit: weights, gradients and two moments, and a batch's pre-activations.
+def require_memory(cfg: SaeConfig, config: TrainConfig, device: torch.device) -> None:
+    """Refuse at once what cannot fit: weights, gradients, two moments and a block's pre-activations.
 
     Raises:
         OutOfMemory: with both figures and a width that would fit.
     """
-    a_latent = 4 * (4 * (cfg.d_in + cfg.d_out + 1) + 2 * options.batch_size)
+    copies = 5 if config.ema is not None else 4
+    a_latent = 4 * (copies * (cfg.d_in + cfg.d_out + 2) + 3 * min(256, config.batch_size))
     if device.type == "cuda":
         available = torch.cuda.mem_get_info(device)[0]
     elif hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
@@ -118,130 +152,103 @@ def require_memory(cfg: SaeConfig, options: TrainOptions, device: torch.device) 
         )
 
 
-class _Run:
-    """State of one training: parameters, optimiser, dead-latent clock, and the window since the last logged point."""
-
-    def __init__(self, stream: ShuffledStream, cfg: SaeConfig, options: TrainOptions, device: torch.device) -> None:
-        self.stream, self.cfg, self.options, self.device = stream, cfg, options, device
-        self.batches = iter(stream)
-        sample = _sample(stream).to(device)
-        mean_square = float(sample.square().sum(1).mean())
-        if not math.isfinite(mean_square) or mean_square <= 0:
-            raise DictionaryError("The activations are all zero or not finite; there is nothing to learn from.")
-        self.scale = math.sqrt(cfg.d_in / mean_square)
-        mean = sample.mean(0) * self.scale
-        self.variance = float((sample * self.scale - mean).square().sum(1).mean())
-        self.p = _initial(cfg, mean, options.seed, device)
-        self.architecture: Architecture = build(options)
-        self.optimizer = torch.optim.Adam(self.p.all(), lr=options.lr, betas=(0.9, 0.999), fused=True)
-        self.silent_rows = torch.zeros(cfg.d_sae, dtype=torch.int64, device=device)
-        self.steps_done = 0
-        self.tokens = 0
-        self._clear_window()
-
-    def _clear_window(self) -> None:
-        # Sums stay on the device until a point is logged: reading them on each step would stall a GPU.
-        self.window_rows = 0
-        self.window_error = torch.zeros((), device=self.device)
-        self.window_l0 = torch.zeros((), device=self.device)
-        self.window_steps = 0
-
-    @torch.no_grad()
-    def step(self, step: int) -> Point | None:
-        x = next(self.batches).to(self.device, non_blocking=True) * self.scale
-        lr = self.options.learning_rate(step - 1)
-        dead = self.silent_rows >= self.options.dead_after_tokens
-        result = self.architecture.step(self.p, x, dead)
-        _remove_parallel(self.p)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        self.optimizer.step()
-        self.p.dec.copy_(normalize(self.p.dec, dim=1))
-
-        n = x.shape[0]
-        self.silent_rows = (self.silent_rows + n).masked_fill_(result.fired, 0)
-        self.tokens += n
-        self.steps_done = step
-        self.window_rows += n
-        self.window_steps += 1
-        self.window_error += (x - result.reconstruction).square().sum()
-        self.window_l0 += result.l0
-        if step % self.options.log_every and step not in (1, self.options.steps):
-            return None
-        error = float(self.window_error) / self.window_rows
-        if not math.isfinite(error):
-            raise DictionaryError(
-                f"The reconstruction error became {error} at step {step:,}. Try a lower lr (now {self.options.lr:g})."
-            )
-        point: Point = (
-            step,
-            self.tokens,
-            error / self.scale**2,
-            # Copies of one row differ by rounding only, and a ratio to that would mean nothing.
-            error / self.variance if self.variance > 1e-6 * self.cfg.d_in else float("nan"),
-            math.nan,
-            math.nan,
-            float(self.window_l0) / self.window_steps,
-            int((self.silent_rows >= self.options.dead_after_tokens).sum()),
-            lr,
-            math.nan,
-            math.nan,
-        )
-        self._clear_window()
-        return point
-
-    def outcome(self, history: list[Point], *, complete: bool) -> TrainOutcome:
-        sae = self._dictionary(complete)
-        held = self.stream.held_out(SAMPLE_ROWS)
-        held_out = evaluate(sae, held.to(self.device)) if held.shape[0] >= MIN_HELD_OUT else None
-        dead = int((self.silent_rows >= self.options.dead_after_tokens).sum())
-        tail = [point[3] for point in history[-max(1, len(history) // 10) :]]
-        train_fvu = sum(tail) / len(tail) if tail else float("nan")
-        recon = [point[2] for point in history]
-        verdict = judge(self.stream.rows, self.cfg.d_sae, dead, recon, train_fvu, held_out)
-        if not complete:
-            verdict = cut_short(verdict, self.steps_done, self.options.steps)
-        notes = list(self.stream.notes)
-        if self.tokens < self.stream.rows:
-            notes.append(f"Training saw {self.tokens:,} of {self.stream.rows:,} rows; more steps would use the rest.")
-        if held_out is None:
-            notes.append(
-                f"Too few rows ({self.stream.rows:,}) to hold any out: the figures are those of training rows."
-            )
-        return TrainOutcome(sae.to("cpu"), history, held_out, verdict, dead, notes)
-
-    def _dictionary(self, complete: bool) -> SparseAutoencoder:
-        """Fold the scale s back (x was s·x): W_enc stays sW_enc, outputs are divided by s, W_dec keeps unit rows.
-
-        With pre = (s x - b) W + c, activations f and x̂ = (f W_dec + b) / s, dividing the pre-activation by s moves
-        the scale out of f without changing the decoder's unit rows: f / s = σ((x - b/s) W + c/s).
-        """
-        cfg = SaeConfig.from_dict(
-            self.cfg.to_dict() | {"step": self.steps_done, "rows": self.stream.rows, "complete": complete}
-        )
-        return SparseAutoencoder(
-            cfg,
-            self.p.enc.detach().T.contiguous(),
-            self.p.dec.detach().clone(),
-            self.p.b_enc.detach() / self.scale,
-            self.p.b_dec.detach() / self.scale,
-        )
+def _total(member: Member) -> int:
+    assert member.config.steps is not None
+    return member.config.steps
 
 
 def _sample(stream: ShuffledStream) -> Tensor:
-    """Up to `SAMPLE_ROWS` training rows in random order, for the scale, the mean and the variance."""
-    batches = islice(stream.epoch(0), max(1, SAMPLE_ROWS // stream.batch_size))
-    return torch.cat(list(batches))
+    """Up to `SAMPLE_ROWS` training rows in random order, for scales, bias, variance and threshold."""
+    return torch.cat(list(islice(stream.epoch(0), max(1, SAMPLE_ROWS // stream.batch_size))))
 
 
-def _initial(cfg: SaeConfig, mean: Tensor, seed: int, device: torch.device) -> Parameters:
-    generator = torch.Generator().manual_seed(seed)
-    dec = normalize(torch.randn(cfg.d_sae, cfg.d_out, generator=generator), dim=1).to(device)
-    return Parameters(dec.clone(), dec, torch.zeros(cfg.d_sae, device=device), mean.clone())
+def _begin(member: Member, sample: Tensor | None, device: torch.device, mesh: Mesh) -> Run:
+    if member.resume is not None:
+        return Run.resumed(member.cfg, member.config, member.resume, device, mesh)
+    assert sample is not None
+    x, y = sample[:, member.inputs].to(device), sample[:, member.outputs].to(device)
+    scales: Scaling = scaling(x, y, member.config)
+    parameters = initial(member.config, x * scales.scale_in, y * scales.scale_out, transcoder=member.cfg.transcoder)
+    return Run(member.cfg, member.config, parameters, scales, device, mesh)
 
 
-def _remove_parallel(p: Parameters) -> None:
-    """Project the decoder gradient onto the tangent of the unit sphere, row by row."""
-    gradient = p.dec.grad
-    assert gradient is not None
-    gradient.sub_((gradient * p.dec).sum(1, keepdim=True) * p.dec)
+def _advance(member: Member, run: Run, rows: Tensor) -> None:
+    """One step of one dictionary; on running out of memory the block is halved and the step done again."""
+    x, y = rows[:, member.inputs], rows[:, member.outputs]
+    while True:
+        try:
+            point = run.advance(x, y)
+            break
+        except RuntimeError as error:  # torch.OutOfMemoryError is one; a CPU allocator raises the plain kind
+            if not _memory_ran_out(error):
+                raise
+            problem = str(error).splitlines()[0]
+        # Outside the handler: the traceback would keep alive what must be freed for the next try.
+        gc.collect()
+        if run.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if not run.shrink():
+            raise OutOfMemory(
+                f"{run.device} ran out of memory at step {run.step + 1:,}, even for one row at a time ({problem})."
+                f" Try d_sae={max(1, member.cfg.d_sae // 2)}."
+            )
+    if point is not None:
+        run.history.append(point)
+        run.advice = advise(run.history, member.cfg.d_sae, run.movement(), run.settled)
+        if member.on_point is not None:
+            member.on_point(point, run.density, run.advice)
+    if member.checkpoints is not None and (run.step < _total(member)):
+        _checkpoint(member, run)
+
+
+def _memory_ran_out(error: RuntimeError) -> bool:
+    text = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
+
+
+def _checkpoint(member: Member, run: Run, *, force: bool = False) -> None:
+    if member.checkpoints is None or run.step == 0:
+        return
+    if not force and not run.mesh.agree(member.checkpoints.due(run.step)):
+        return
+    run.require_finite()
+    state = run.state()  # every rank takes part: the first one writes the whole
+    if not run.mesh.first:
+        return
+    try:
+        run.checkpoint = member.checkpoints.write(run.step, {"config": member.config.model_dump(mode="json")} | state)
+    except OutputError as error:
+        run.notes.append(failed(run.step, error))
+
+
+def _with_checkpoint(error: AquinError, members: Sequence[Member]) -> AquinError:
+    """The same error with the place of the last good checkpoint."""
+    kept = [m.checkpoints.files()[-1] for m in members if m.checkpoints is not None and m.checkpoints.files()]
+    if kept:
+        error.args = (f"{error} The last good checkpoint is {', '.join(str(path) for path in kept)}.",)
+    return error
+
+
+def _outcome(stream: ShuffledStream, member: Member, run: Run, *, complete: bool) -> TrainOutcome:
+    cfg = replace(member.cfg, step=run.step, rows=stream.rows, complete=complete)
+    calibration = None
+    if member.config.architecture in SELECTED[1:]:
+        calibration = _sample(stream)[:, member.inputs].to(run.device) * run.scaling.scale_in
+    sae = dictionary(cfg, run.best(), run.scaling, calibration)
+    held = stream.held_out(SAMPLE_ROWS)
+    held_out = None
+    if held.shape[0] >= MIN_HELD_OUT:
+        held_out = evaluate(sae, held[:, member.inputs].to(run.device), held[:, member.outputs].to(run.device))
+    tail = [point.fvu for point in run.history[-max(1, len(run.history) // 10) :]]
+    train_fvu = sum(tail) / len(tail) if tail else math.nan
+    recon = [point.recon_mse for point in run.history]
+    dead = run.dead_count()
+    verdict = judge(stream.rows, cfg.d_sae, dead, recon, train_fvu, held_out)
+    if not complete:
+        verdict = cut_short(verdict, run.step, _total(member))
+    notes = [*stream.notes, *run.notes]
+    if run.tokens < stream.rows:
+        notes.append(f"Training saw {run.tokens:,} of {stream.rows:,} rows; more steps would use the rest.")
+    if held_out is None:
+        notes.append(f"Too few rows ({stream.rows:,}) to hold any out: the figures are those of training rows.")
+    return TrainOutcome(sae.to("cpu"), run.history, run.density, held_out, verdict, dead, run.advice, notes)

@@ -1,0 +1,45 @@
+"""Readable warnings about a run that is going wrong, while it can still be stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .history import Point
+
+DEAD_SHARE = 0.1
+STILL = 1e-5
+"""Relative movement of the decoder between two points below which it is standing still."""
+UNSTABLE = 1.5
+RECENT = 5
+
+
+def advise(history: Sequence[Point], d_sae: int, movement: float, settled: int = 0) -> list[str]:
+    """Sentences, most important first; empty for a healthy run.
+
+    Args:
+        history: the points so far.
+        movement: how far the decoder moved since the last point, relative to its norm.
+        settled: the step at which penalty and k reach their final strength; the error may rise until then.
+    """
+    if len(history) < 2:
+        return []
+    last, words = history[-1], []
+    if last.dead > DEAD_SHARE * d_sae:
+        words.append(
+            f"{last.dead / d_sae:.0%} of the latents are dead (above {DEAD_SHARE:.0%}). A smaller d_sae or more rows"
+            " leaves fewer; so does a lower sparsity_coefficient or a longer sparsity_warmup where there is one."
+        )
+    falling = last.lr < 0.1 * max(point.lr for point in history)
+    if movement < STILL and not falling:
+        words.append(
+            f"The weights are not moving ({movement:.1e} of their norm since the last point)."
+            f" Raise lr, now {last.lr:g}."
+        )
+    errors = [point.recon_mse for point in history if point.step > settled]
+    recent, best = errors[-RECENT:], min(errors, default=0.0)
+    if len(errors) > 2 * RECENT and min(recent) > UNSTABLE * best:
+        words.append(
+            f"The loss is unstable: recon MSE is {min(recent) / best:.1f} times its best so far."
+            " Lower lr, or set grad_clip=1.0."
+        )
+    return words

@@ -1,0 +1,89 @@
+"""What a training says of itself while it runs: one point now and then, measured over the batches since the last."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+BINS = 40
+"""Of the density histogram: log10 of the firing rate from -6 to 0, evenly."""
+
+
+class Point(NamedTuple):
+    """One logged point. Means are over the rows since the point before, unless said otherwise.
+
+    step, tokens: so far. recon_mse: squared error summed over d_out, in the activations' own units. fvu: the same over
+    the variance of a sample of the data (NaN when the rows do not vary); explained_variance: 1 - fvu. cosine: of x̂ and
+    y, mean over the rows of the last batch. l0: active latents a row. dead: latents that fired for none of the last
+    `dead_after_tokens` rows. lr: of this step. grad_norm: of this step, all parameters, as the optimiser saw it, scaled
+    activations. tokens_per_second: since the point before.
+    """
+
+    step: int
+    tokens: int
+    recon_mse: float
+    fvu: float
+    explained_variance: float
+    cosine: float
+    l0: float
+    dead: int
+    lr: float
+    grad_norm: float
+    tokens_per_second: float
+
+
+COLUMNS = Point._fields
+
+
+class Window:
+    """Sums since the last point. They stay on the device until it is logged: reading them would stall a GPU."""
+
+    def __init__(self, d_sae: int, device: torch.device) -> None:
+        self.rows = 0
+        self.error = torch.zeros((), device=device, dtype=torch.float64)
+        self.fired = torch.zeros(d_sae, device=device, dtype=torch.int64)
+        self.began = time.monotonic()
+
+    def add(self, squared_error: Tensor, fired: Tensor, rows: int) -> None:
+        self.rows += rows
+        self.error += squared_error
+        self.fired += fired
+
+    def clear(self) -> None:
+        self.rows = 0
+        self.error.zero_()
+        self.fired.zero_()
+        self.began = time.monotonic()
+
+    def seconds(self) -> float:
+        """Since the last point."""
+        return time.monotonic() - self.began
+
+    def density(self) -> list[int]:
+        """Latents in each of `BINS` bins of log10(firing rate) from -6 to 0; the first also has the silent ones."""
+        rate = self.fired.double() / max(1, self.rows)
+        place = ((rate.clamp(min=1e-6).log10() + 6) * (BINS / 6)).long().clamp_(0, BINS - 1)
+        counts: list[int] = torch.bincount(place, minlength=BINS).tolist()
+        return counts
+
+    def state(self) -> dict[str, Tensor | int]:
+        return {"rows": self.rows, "error": self.error.cpu().clone(), "fired": self.fired.cpu().clone()}
+
+    def restore(self, state: dict[str, Tensor | int]) -> None:
+        error, fired, rows = state["error"], state["fired"], state["rows"]
+        assert isinstance(error, Tensor)
+        assert isinstance(fired, Tensor)
+        assert isinstance(rows, int)
+        self.rows = rows
+        self.error.copy_(error)
+        self.fired.copy_(fired)
+
+
+def mean_cosine(one: Tensor, other: Tensor) -> float:
+    """Mean over rows of the cosine of [n, d] and [n, d]; NaN for no row."""
+    value = torch.nn.functional.cosine_similarity(one, other, dim=1).mean()
+    return float(value) if one.shape[0] else math.nan

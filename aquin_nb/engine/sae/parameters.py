@@ -1,0 +1,175 @@
+"""The trainable tensors of a dictionary, and their first values."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ...errors import DictionaryError
+from .config import SELECTED, TrainConfig
+from .kernels import Pattern, top_k
+
+SCALES = 64
+"""Encoder scales that a search tries, evenly in log between 0.1 and 5."""
+SEARCH_ROWS = 1024
+
+
+@dataclass
+class Parameters:
+    """Both matrices latent-major, so that a latent is one contiguous row.
+
+    enc [d_sae, d_in], dec [d_sae, d_out], b_enc [d_sae], b_dec [d_out]; `extra` holds what only some architectures
+    have: log_threshold [d_sae] (jumprelu), b_mag and r_mag [d_sae] (gated), skip [d_in, d_out] (transcoder).
+    """
+
+    enc: Tensor
+    dec: Tensor
+    b_enc: Tensor
+    b_dec: Tensor
+    extra: dict[str, Tensor] = field(default_factory=dict)
+
+    def named(self) -> dict[str, Tensor]:
+        return {"enc": self.enc, "dec": self.dec, "b_enc": self.b_enc, "b_dec": self.b_dec} | self.extra
+
+    def all(self) -> list[Tensor]:
+        return list(self.named().values())
+
+    def clone(self) -> Parameters:
+        return self.map(lambda tensor: tensor.detach().clone())
+
+    def map(self, change: object) -> Parameters:
+        """The same set with `change(tensor)` in the place of each tensor."""
+        assert callable(change)
+        extra = {name: change(tensor) for name, tensor in self.extra.items()}
+        return Parameters(change(self.enc), change(self.dec), change(self.b_enc), change(self.b_dec), extra)
+
+
+def grad(parameter: Tensor) -> Tensor:
+    """The gradient that a step left."""
+    assert parameter.grad is not None
+    return parameter.grad
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Training sees scale_in · x and scale_out · y; both have a mean squared norm of their width."""
+
+    scale_in: float
+    scale_out: float
+    variance: float
+    """Σ over d_out of the variance of scale_out · y, which FVU divides by."""
+
+
+def scaling(x: Tensor, y: Tensor, config: TrainConfig) -> Scaling:
+    """Scales and variance from a sample x [n, d_in], y [n, d_out] of raw rows.
+
+    Raises:
+        DictionaryError: the sample is all zero or overflows.
+    """
+    scales = []
+    for rows in (x, y):
+        square = float(rows.square().sum(1).mean())
+        if not math.isfinite(square) or square <= 0:
+            raise DictionaryError("The activations are all zero or not finite; there is nothing to learn from.")
+        scales.append(math.sqrt(rows.shape[1] / square) if config.normalize == "dataset" else 1.0)
+    variance = float(((y - y.mean(0)) * scales[1]).square().sum(1).mean())
+    return Scaling(scales[0], scales[1], variance)
+
+
+def geometric_median(rows: Tensor, iterations: int = 100, tolerance: float = 1e-6) -> Tensor:
+    """The point with the smallest sum of distances to rows [n, d], by Weiszfeld's algorithm (Weiszfeld 1937).
+
+    Stops when a step moves it by less than `tolerance` of its distance scale.
+    """
+    median = rows.mean(0)
+    for _ in range(iterations):
+        distances = torch.linalg.vector_norm(rows - median, dim=1).clamp_(min=1e-8)
+        weights = 1 / distances
+        moved = (rows * weights.unsqueeze(1)).sum(0) / weights.sum()
+        step = float(torch.linalg.vector_norm(moved - median))
+        median = moved
+        if step < tolerance * float(distances.mean()):
+            break
+    return median
+
+
+def initial(config: TrainConfig, x: Tensor, y: Tensor, *, transcoder: bool) -> Parameters:
+    """First values from a sample of scaled rows x [n, d_in], y [n, d_out].
+
+    Decoder rows are random directions of norm `decoder_norm`; an autoencoder's encoder is the decoder's transpose times
+    `encoder_scale`, a transcoder's is random of the same norm; b_enc is zero and b_dec as `config.bias` says.
+    """
+    d_sae, d_in, d_out = config.d_sae, x.shape[1], y.shape[1]
+    generator = torch.Generator().manual_seed(config.seed)
+    dec = normalize(torch.randn(d_sae, d_out, generator=generator), dim=1) * config.decoder_norm
+    if transcoder:
+        enc = normalize(torch.randn(d_sae, d_in, generator=generator), dim=1) * config.decoder_norm
+    else:
+        enc = dec.clone()
+    zeros = torch.zeros(d_sae)
+    extra: dict[str, Tensor] = {}
+    if config.architecture == "jumprelu":
+        extra["log_threshold"] = torch.full((d_sae,), math.log(config.threshold))
+    if config.architecture == "gated":
+        extra |= {"b_mag": zeros.clone(), "r_mag": zeros.clone()}
+    if config.skip:
+        extra["skip"] = torch.zeros(d_in, d_out)
+    centre = {"mean": lambda: y.mean(0), "geometric_median": lambda: geometric_median(y)}.get(config.bias)
+    b_dec = centre() if centre is not None else torch.zeros(d_out)
+    p = Parameters(enc.to(x.device), dec.to(x.device), zeros.to(x.device), b_dec.to(x.device).clone(), {})
+    p.extra = {name: tensor.to(x.device) for name, tensor in extra.items()}
+    if config.encoder_scale == "search":
+        p.enc.mul_(best_scale(p, x[:SEARCH_ROWS], y[:SEARCH_ROWS], config, transcoder=transcoder))
+    else:
+        p.enc.mul_(config.encoder_scale)
+    return p
+
+
+def best_scale(p: Parameters, x: Tensor, y: Tensor, config: TrainConfig, *, transcoder: bool) -> float:
+    """The factor on the encoder, of `SCALES` between 0.1 and 5, with the least squared error on a sample.
+
+    With zero biases the activations scale with the encoder, so one encoding serves all: where k or a zero threshold
+    selects, the selection does not depend on the scale and the error is a parabola in it; with a JumpReLU threshold θ
+    the latents above θ / scale take part, and raising the scale only adds some.
+    """
+    scales = torch.logspace(math.log10(0.1), math.log10(5), SCALES, dtype=torch.float64)
+    pre = (x if transcoder else x - p.b_dec) @ p.enc.T
+    target = (y - p.b_dec).double()
+    if config.architecture in SELECTED:
+        values, indices = top_k(pre, min(config.k or 32, pre.shape[1]))
+        out = Pattern.fixed(indices, pre.shape[1]).decode(values.relu().reshape(-1), p.dec).double()
+        return _vertex(out, target, scales)
+    if config.architecture != "jumprelu":
+        return _vertex((pre.relu() @ p.dec).double(), target, scales)
+    order = pre.relu()
+    out, errors, bound = torch.zeros_like(target), [], math.inf
+    for scale in scales.tolist():
+        lower = config.threshold / scale
+        out += ((order * ((order > lower) & (order <= bound))) @ p.dec).double()
+        errors.append(float((scale * out - target).square().sum()))
+        bound = lower
+    return float(scales[min(range(SCALES), key=errors.__getitem__)])
+
+
+def _vertex(out: Tensor, target: Tensor, scales: Tensor) -> float:
+    square, product = float(out.square().sum()), float((out * target).sum())
+    errors = scales.square() * square - 2 * scales * product
+    return float(scales[int(errors.argmin())])
+
+
+@torch.no_grad()
+def hold_norm(p: Parameters, norm: float) -> None:
+    """Decoder rows back to their norm."""
+    p.dec.mul_(norm / torch.linalg.vector_norm(p.dec, dim=1, keepdim=True).clamp_(min=1e-12))
+
+
+@torch.no_grad()
+def remove_parallel(p: Parameters) -> None:
+    """Project the decoder gradient onto the tangent of the sphere, row by row: the norm is not a free direction."""
+    gradient = grad(p.dec)
+    along = torch.linalg.vecdot(gradient, p.dec) / torch.linalg.vecdot(p.dec, p.dec).clamp_(min=1e-12)
+    gradient.addcmul_(p.dec, along.unsqueeze(1), value=-1)
