@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,7 +35,7 @@ class Run:
 
     Attributes:
         p: the parameters. step, tokens: done so far. history: logged points. density: of the last point.
-        notes, advice: sentences for the card. checkpoint: the last one written.
+        notes, advice: sentences for the card.
     """
 
     def __init__(
@@ -66,7 +65,6 @@ class Run:
         self.density: list[int] = [0] * BINS
         self.notes: list[str] = []
         self.advice: list[str] = []
-        self.checkpoint: Path | None = None
         self._watched = self.p.dec[:WATCHED].clone()
 
     def _set(self, name: str, tensor: Tensor) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,15 +58,18 @@ class TrainOutcome:
 class Member:
     """One dictionary of a training.
 
-    `cfg`: its shape and provenance. `config`: a resolved `TrainConfig`. `inputs`, `outputs`: columns of a batch.
-    `resume`: the state to continue from.
+    cfg: its shape and provenance. config: a resolved `TrainConfig`. inputs, outputs: columns of a batch.
+    resume: the state to continue from. about: plain values that checkpoints carry along. on_checkpoint: called with
+    the step and the file, or the sentence that says why there is none.
     """
 
     cfg: SaeConfig
     config: TrainConfig
     checkpoints: Checkpoints | None = None
     on_point: OnPoint | None = None
+    on_checkpoint: Callable[[int, Path | str], None] | None = None
     resume: Snapshot | None = None
+    about: dict[str, Any] = field(default_factory=dict)
     inputs: slice = field(default_factory=lambda: slice(None))
     outputs: slice = field(default_factory=lambda: slice(None))
 
@@ -215,10 +220,16 @@ def _checkpoint(member: Member, run: Run, *, force: bool = False) -> None:
     state = run.state()  # every rank takes part: the first one writes the whole
     if not run.mesh.first:
         return
+    told: Path | str
     try:
-        run.checkpoint = member.checkpoints.write(run.step, {"config": member.config.model_dump(mode="json")} | state)
+        told = member.checkpoints.write(
+            run.step, member.about | state | {"config": member.config.model_dump(mode="json")}
+        )
     except OutputError as error:
-        run.notes.append(failed(run.step, error))
+        told = failed(run.step, error)
+        run.notes.append(told)
+    if member.on_checkpoint is not None:
+        member.on_checkpoint(run.step, told)
 
 
 def _with_checkpoint(error: AquinError, members: Sequence[Member]) -> AquinError:
