@@ -68,12 +68,14 @@ def axis_for(
     *,
     floor: float | None = None,
     clip: float | None = None,
+    span: float = 0.0,
     count: int = 3,
 ) -> Axis | None:
     """The axis for the finite values; None when there are none.
 
     "auto" is logarithmic when all values are positive and span more than a factor of 50. Linear axes start at `floor`
-    unless a value is lower, and end at `clip` while the typical value is below it.
+    unless a value is lower, and end at `clip` while the typical value is below it. A linear axis
+    is at least `span` times its highest value long, so that a flat curve looks flat.
     """
     values = values[np.isfinite(values)]
     if len(values) == 0:
@@ -88,6 +90,8 @@ def axis_for(
         high = clip
     if floor is not None:
         low = min(low, floor)
+    if (short := span * abs(high) - (high - low)) > 0:
+        low, high = low - short / 2, high + short / 2
     if high == low:
         pad = abs(high) * 0.1 or 1.0
         start, end = (low if low == floor else low - pad), high + pad

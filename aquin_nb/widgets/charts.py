@@ -28,12 +28,13 @@ def line_panel(
     scale: Literal["linear", "log", "auto"] = "linear",
     floor: float | None = None,
     clip: float | None = None,
+    span: float = 0.0,
     marks: Sequence[float] = (),
 ) -> str:
     """One small chart with its latest value; `x` ascending. NaN and infinite y are gaps; `marks` are dashed lines."""
-    axis = axis_for(y, scale, floor=floor, clip=clip)
+    axis = axis_for(y, scale, floor=floor, clip=clip, span=span)
     body = f'<div style="font-size:12px;{MUTED}">no points</div>' if axis is None else _plot(title, x, y, axis, marks)
-    return _panel(title, value, body, log=axis is not None and axis.log)
+    return _panel(title, value, body, note="log" if axis is not None and axis.log else "")
 
 
 def density_panel(counts: Sequence[int]) -> str:
@@ -51,13 +52,13 @@ def density_panel(counts: Sequence[int]) -> str:
         f'padding-bottom:3px;border-bottom:1px solid rgba(128, 128, 128, 0.3)">{boxes}</div>'
         f'<div style="display:flex;justify-content:space-between;font-size:10px;{MUTED}">{ticks}</div>'
     )
-    return _panel("Firing rate", f"median {median_rate(counts)}", body, log=True)
+    return _panel("Firing rate", median_rate(counts), body, note="median")
 
 
-def _panel(title: str, value: str, body: str, *, log: bool) -> str:
+def _panel(title: str, value: str, body: str, *, note: str) -> str:
     head = (
         f'<div style="display:flex;justify-content:space-between;align-items:baseline;font-size:12px">'
-        f'<span>{esc(title)}<span style="font-size:11px;{MUTED}">{" log" if log else ""}</span></span>'
+        f'<span>{esc(title)}<span style="font-size:11px;{MUTED}">{f" {note}" if note else ""}</span></span>'
         f'<b style="font-size:14px">{esc(value)}</b></div>'
     )
     return f'<div style="flex:1 1 190px;min-width:180px;max-width:320px;margin:10px 18px 0px 0px">{head}{body}</div>'

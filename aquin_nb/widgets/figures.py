@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#d9822b", "#8a929b"
 POINTS = 4000  # of a curve; a figure carries its data as text
-WRAP = 130  # characters of a line of text below a figure
+WRAP = 96  # characters of a line of text below a figure
 SCATTER = 20_000  # features in a scatter plot
 
 
@@ -42,9 +42,9 @@ def training_figure(card: SaeTrainCard, history: pd.DataFrame) -> go.Figure:
     curves = {"Recon MSE": ["recon_mse"], "FVU": ["fvu"], "L0": ["l0"], dead: ["dead"]}
     fit = [name for name in ("explained_variance", "cosine") if history[name].notna().any()]
     if fit:
-        curves[" and ".join(name.replace("_", " ") for name in fit).capitalize()] = fit
+        curves["EV (line), cosine (dots)" if len(fit) == 2 else fit[0].replace("_", " ").capitalize()] = fit
     density = card.latest.density
-    titles = [*curves, *(["Firing rate of latents, last point"] if density else [])]
+    titles = [*curves, *(["Latents by firing rate"] if density else [])]
     across = 2 if len(titles) <= 4 else 3
     figure = make_subplots(2, across, subplot_titles=titles, vertical_spacing=0.2, horizontal_spacing=0.08)
     names = [name for panel in curves.values() for name in panel]
@@ -84,8 +84,11 @@ def _density(figure: Any, counts: list[int], place: dict[str, int]) -> None:
         hovertext=[words.bin_text(counts, at) for at in range(bins)],
         marker_color=[GREY, *[BLUE] * (bins - 1)], **place,
     )  # fmt: skip
-    figure.update_xaxes(type="log", dtick=2, title_text="share of rows", **place)
-    figure.update_yaxes(title_text="latents", range=[0, 1.05 * words.ceiling(counts)], **place)
+    figure.update_xaxes(
+        type="log", range=[words.LOWEST, 0], tickvals=[1e-6, 1e-4, 1e-2, 1], title_text="share of rows", **place
+    )
+    figure.update_xaxes(ticktext=["1e-6", "1e-4", "0.01", "1"], **place)
+    figure.update_yaxes(range=[0, 1.05 * words.ceiling(counts)], **place)
 
 
 def diff_figure(card: SaeDiffCard, features: pd.DataFrame) -> go.Figure:
@@ -171,15 +174,16 @@ def _finished(
     figure: Any, card: Card, sub: list[str], *, height: int, above: Sequence[str] = (), below: Sequence[str] = ()
 ) -> Any:
     """Title and a plain look, with lines of text above and below; plotly reads a little HTML, so texts are escaped."""
-    lines = [" · ".join(sub), *above]
+    lines = [" · ".join(sub), *(part for text in above for part in textwrap.wrap(text, WRAP))]
     title = esc(card.name) + "".join(f"<br><span style='font-size:12px'>{esc(line)}</span>" for line in lines)
     foot = [esc(part) for text in below if text for part in textwrap.wrap(text, WRAP)]
-    top, bottom = 68 + 16 * len(lines), 50 + 16 * len(foot)
+    top, bottom = 68 + 18 * len(lines), 50 + 18 * len(foot)
     if foot:
         figure.add_annotation(
             text="<br>".join(foot), showarrow=False, align="left", xref="paper", yref="paper", x=0, y=0, xanchor="left",
-            yanchor="top", yshift=-46, font={"size": 12},
+            yanchor="top", yshift=-52, font={"size": 12},
         )  # fmt: skip
+    figure.update_annotations(selector={"yanchor": "bottom"}, font={"size": 13})  # titles of panels
     return figure.update_layout(
         template="plotly_white", title={"text": title, "x": 0.01, "y": 0.98, "yanchor": "top"},
         height=height + top - 84 + bottom - 50, showlegend=False,

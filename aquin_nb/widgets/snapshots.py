@@ -80,7 +80,7 @@ def _curves(card: SaeTrainCard, history: pd.DataFrame) -> str:
     return (
         line_panel("Recon MSE", number(recon[-1]), steps, recon, scale="log", marks=marks)
         + line_panel("FVU", number(fvu[-1]), steps, fvu, floor=0, clip=1, marks=marks)
-        + line_panel("L0", number(l0[-1]), steps, l0, scale="auto", marks=marks)
+        + line_panel("L0", number(l0[-1]), steps, l0, scale="auto", span=0.1, marks=marks)
         + line_panel("Dead %" if card.config else "Dead", shown(dead[-1]), steps, dead, floor=0, marks=marks)
     )
 

@@ -63,9 +63,10 @@ def last_point(latest: TrainMetrics) -> str:
     """The quiet figures of the newest point; "" where none of them was measured."""
     named = {
         "explained variance": latest.explained_variance, "cosine": latest.cosine, "gradient norm": latest.grad_norm,
-        "tokens/s": latest.tokens_per_second,
     }  # fmt: skip
     known = [f"{name} {number(value)}" for name, value in named.items() if value is not None]
+    if latest.tokens_per_second is not None:
+        known.append(f"{count(float(f'{latest.tokens_per_second:.3g}'))} tokens/s")
     return f"At step {count(latest.step)}: {' · '.join(known)}" if known else ""
 
 
@@ -87,9 +88,16 @@ def rate_at(bins: int, at: float) -> float:
 
 
 def bin_text(counts: Sequence[int], at: int) -> str:
-    """One bin of a density histogram: "312 at 0.0112–0.0158"."""
-    low, high = (number(rate_at(len(counts), edge)) for edge in (at, at + 1))
-    return f"{count(counts[at])} at " + (f"< {high}" if at == 0 else f"{low}–{high}")
+    """One bin of a density histogram: "312 latents at 0.011–0.016"."""
+    low, high = (_two_digits(rate_at(len(counts), edge)) for edge in (at, at + 1))
+    return f"{count(counts[at])} latents at " + (f"< {high}" if at == 0 else f"{low}–{high}")
+
+
+def _two_digits(rate: float) -> str:
+    if rate >= 0.001:
+        return f"{rate:.2g}"
+    mantissa, exponent = f"{rate:.1e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
 
 
 def median_rate(counts: Sequence[int]) -> str:

@@ -48,6 +48,9 @@ def test_axis_rules():
     assert axis_for(early, "auto").log
     assert not axis_for(np.array([32.0, 32.0]), "auto").log
     assert axis_for(np.array([0.0, 0.0]), "linear", floor=0).low == 0
+    flat = axis_for(np.array([31.99, 32.01]), "auto", span=0.1)
+    assert flat.low < 30.5
+    assert flat.high > 33.5
     assert axis_for(np.array([np.nan, np.inf]), "log") is None
 
 

@@ -128,9 +128,9 @@ def test_a_training_says_what_was_measured_at_the_end():
 def test_firing_rates_are_boxes_with_their_counts():
     (card, frames), *_ = every_kind()
     titles = [value for _, name, value in Reader(result_html(card, frames, live=False)).attributes if name == "title"]
-    assert titles[0] == "300 at < 1.41e-6"
+    assert titles[0] == "300 latents at < 1.4e-6"
     assert len(titles) == len(DENSITY) == 40
-    assert titles[-1] == "3 at 0.708–1.00"
+    assert titles[-1] == "3 latents at 0.71–1"
 
 
 def test_a_card_without_layer_and_hook_names_neither():

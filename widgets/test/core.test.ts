@@ -59,6 +59,8 @@ test("axes: early outliers are clipped, wide positive ranges turn logarithmic, n
   assert.ok(axisFor(early, { scale: "auto" })!.log);
   assert.ok(!axisFor(Float64Array.from([32, 32]), { scale: "auto" })!.log);
   assert.equal(axisFor(Float64Array.from([0, 0]), { scale: "linear", floor: 0 })!.low, 0);
+  const flat = axisFor(Float64Array.from([31.99, 32.01]), { scale: "auto", span: 0.1 })!;
+  assert.ok(flat.low < 30.5 && flat.high > 33.5);
   assert.equal(axisFor(Float64Array.from([NaN, Infinity]), { scale: "log" }), null);
   assert.ok(!axisFor(Float64Array.from([0, 0]), { scale: "log" })!.log);
 });

@@ -1,6 +1,6 @@
 // How many latents fire how often: bars over a logarithmic rate axis, on a canvas like the line charts beside it.
 import type { ChartColours } from "./chart.ts";
-import { count, number, tick } from "./format.ts";
+import { number, tick } from "./format.ts";
 import { linearTicks } from "./ticks.ts";
 
 const [LEFT, RIGHT, TOP, BOTTOM] = [38, 10, 8, 18]; // as in chart.ts, so that neighbours line up
@@ -28,10 +28,13 @@ export function medianRate(counts: readonly number[]): string {
   return bin === 0 ? "≈ 0" : number(rateAt(counts.length, bin + 0.5));
 }
 
-/** One bin as text: "312 latents, rate 0.0112–0.0158". */
-export function binText(counts: readonly number[], bin: number): string {
-  const [low, high] = [rateAt(counts.length, bin), rateAt(counts.length, bin + 1)].map(number);
-  return `${count(counts[bin])} at ${bin === 0 ? `< ${high}` : `${low}–${high}`}`;
+/** The rates of one bin: "0.011–0.016". */
+export function binText(bins: number, bin: number): string {
+  const [low, high] = [bin, bin + 1].map((edge) => {
+    const rate = rateAt(bins, edge);
+    return rate < 0.001 ? rate.toExponential(1) : String(Number(rate.toPrecision(2)));
+  });
+  return bin === 0 ? `< ${high}` : `${low}–${high}`;
 }
 
 export class BarChart {

@@ -57,6 +57,8 @@ export interface AxisRule {
   floor?: number;
   /** Values above are clipped (and marked) while the typical value is below: one early outlier must not flatten the rest. */
   clip?: number;
+  /** A linear axis is at least this times its highest value long, so that a flat curve looks flat. */
+  span?: number;
 }
 
 /** The axis for the finite values among `values`; null when there are none. */
@@ -82,6 +84,8 @@ export function axisFor(values: Float64Array, rule: AxisRule, count = 3): Scale 
   }
   if (rule.clip !== undefined && high > rule.clip && below > finite / 2) high = rule.clip;
   if (rule.floor !== undefined) low = Math.min(low, rule.floor);
+  const short = (rule.span ?? 0) * Math.abs(high) - (high - low);
+  if (short > 0) [low, high] = [low - short / 2, high + short / 2];
   if (high === low) {
     const pad = Math.abs(high) * 0.1 || 1;
     return linearScale(rule.floor === low ? low : low - pad, high + pad, count);

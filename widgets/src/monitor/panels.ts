@@ -19,7 +19,7 @@ interface Panel {
 const PANELS: readonly Panel[] = [
   { label: "Recon MSE", long: "Reconstruction error", rule: { scale: "log" }, series: (run) => run.history.column("recon_mse"), text: number },
   { label: "FVU", long: "Fraction of variance unexplained", rule: { scale: "linear", floor: 0, clip: 1 }, series: (run) => run.history.column("fvu"), text: number },
-  { label: "L0", long: "Mean active latents a row", rule: { scale: "auto" }, series: (run) => run.history.column("l0"), text: number },
+  { label: "L0", long: "Mean active latents a row", rule: { scale: "auto", span: 0.1 }, series: (run) => run.history.column("l0"), text: number },
   { label: "Dead", long: "Dead latents", rule: { scale: "linear", floor: 0 }, series: dead, text: (value, run) => (width(run) ? `${value !== 0 && value < 10 ? value.toFixed(1) : value.toFixed(0)} %` : count(value)) },
 ];
 
@@ -44,6 +44,7 @@ export class Panels {
   readonly #bars = new BarChart();
   readonly #rates: HTMLElement;
   readonly #rate = h("b");
+  readonly #which = h("span", { class: "scale" });
   #bin: number | null = null; // of the histogram, under the pointer
   readonly #numbers = new Numbers();
   #pixels = 0;
@@ -68,7 +69,7 @@ export class Panels {
     for (const type of ["pointermove", "pointerdown"] as const) this.#bars.canvas.addEventListener(type, pointBin);
     this.#bars.canvas.addEventListener("pointerleave", () => pointBin(null));
     const long = "Latents by the share of rows they fire for, since the last point; the first bar also holds those that never fired";
-    this.#rates = h("figure", {}, h("figcaption", {}, h("span", { title: long }, "Firing rate"), h("span", { class: "scale" }, "log"), this.#rate), this.#bars.canvas);
+    this.#rates = h("figure", {}, h("figcaption", {}, h("span", { title: long }, "Firing rate"), this.#which, this.#rate), this.#bars.canvas);
     this.#grid.append(this.#rates, this.#numbers.element);
     this.#slider.addEventListener("input", () => {
       const at = Number(this.#slider.value);
@@ -117,9 +118,10 @@ export class Panels {
   #drawRates(density: readonly number[], colours: ChartColours): void {
     const bin = this.#bin !== null && this.#bin < density.length ? this.#bin : null;
     this.#bars.draw(colours, density, bin);
-    const median = density.length > 0 ? `median ${medianRate(density)}` : "–";
-    setText(this.#rate, bin === null ? median : binText(density, bin));
-    this.#bars.canvas.setAttribute("aria-label", density.length > 0 ? `Latents by firing rate, newest point: ${median}` : "Latents by firing rate: no points yet");
+    const median = density.length > 0 ? medianRate(density) : "–";
+    setText(this.#which, bin === null ? "median" : binText(density.length, bin));
+    setText(this.#rate, bin === null ? median : count(density[bin]));
+    this.#bars.canvas.setAttribute("aria-label", density.length > 0 ? `Latents by firing rate, newest point: median ${median}` : "Latents by firing rate: no points yet");
   }
 
   #drawCursor(run: Run, index: number, spoken: string[]): void {
