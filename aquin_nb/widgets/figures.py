@@ -15,6 +15,7 @@ import pandas as pd
 from ..cards import ActivationCaptureCard, SaeAlignCard, SaeDiffCard, SaeTrainCard
 from ..cards.base import Card
 from . import words
+from .axis import axis_for
 from .decimate import keep_rows
 from .text import count, esc, number, percent
 
@@ -64,7 +65,11 @@ def training_figure(card: SaeTrainCard, history: pd.DataFrame) -> go.Figure:
         figure.update_xaxes(title_text="step", matches="x", **place)
         if title == "Recon MSE":
             figure.update_yaxes(type="log", **place)
-        elif title != "L0":
+        elif title == "L0":
+            axis = axis_for(shown["l0"].to_numpy(np.float64), "auto", span=0.1)
+            if axis is not None and not axis.log:
+                figure.update_yaxes(range=[axis.low, axis.high], **place)
+        else:
             figure.update_yaxes(rangemode="tozero", **place)
     if density:
         _density(figure, density, {"row": 2, "col": (len(titles) - 1) % across + 1})
@@ -185,7 +190,7 @@ def _finished(
         )  # fmt: skip
     figure.update_annotations(selector={"yanchor": "bottom"}, font={"size": 13})  # titles of panels
     return figure.update_layout(
-        template="plotly_white", title={"text": title, "x": 0.01, "y": 0.98, "yanchor": "top"},
+        template="plotly_white", title={"text": title, "x": 0.01, "y": 1, "yanchor": "top", "pad": {"t": 16}},
         height=height + top - 84 + bottom - 50, showlegend=False,
         margin={"l": 60, "r": 20, "t": top, "b": bottom}, font={"size": 12},
     )  # fmt: skip

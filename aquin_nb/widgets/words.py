@@ -94,6 +94,7 @@ def bin_text(counts: Sequence[int], at: int) -> str:
 
 
 def _two_digits(rate: float) -> str:
+    """As exact as a bin is wide."""
     if rate >= 0.001:
         return f"{rate:.2g}"
     mantissa, exponent = f"{rate:.1e}".split("e")
@@ -104,13 +105,13 @@ def median_rate(counts: Sequence[int]) -> str:
     """The median latent's firing rate; "≈ 0" where most latents hardly ever fire.
 
     >>> median_rate([0] * 20 + [5] + [0] * 19)
-    '0.00119'
+    '0.0012'
     """
     half = sum(counts) / 2
     if half == 0:
         return DASH
     at = next(at for at, seen in enumerate(accumulate(counts)) if seen >= half)
-    return "≈ 0" if at == 0 else number(rate_at(len(counts), at + 0.5))
+    return "≈ 0" if at == 0 else _two_digits(rate_at(len(counts), at + 0.5))
 
 
 def ceiling(counts: Sequence[int]) -> float:

@@ -1,6 +1,6 @@
 // How many latents fire how often: bars over a logarithmic rate axis, on a canvas like the line charts beside it.
 import type { ChartColours } from "./chart.ts";
-import { number, tick } from "./format.ts";
+import { tick } from "./format.ts";
 import { linearTicks } from "./ticks.ts";
 
 const [LEFT, RIGHT, TOP, BOTTOM] = [38, 10, 8, 18]; // as in chart.ts, so that neighbours line up
@@ -25,16 +25,18 @@ export function medianRate(counts: readonly number[]): string {
   if (half === 0) return "–";
   let seen = 0;
   const bin = counts.findIndex((n) => (seen += n) >= half);
-  return bin === 0 ? "≈ 0" : number(rateAt(counts.length, bin + 0.5));
+  return bin === 0 ? "≈ 0" : twoDigits(rateAt(counts.length, bin + 0.5));
 }
 
 /** The rates of one bin: "0.011–0.016". */
 export function binText(bins: number, bin: number): string {
-  const [low, high] = [bin, bin + 1].map((edge) => {
-    const rate = rateAt(bins, edge);
-    return rate < 0.001 ? rate.toExponential(1) : String(Number(rate.toPrecision(2)));
-  });
+  const [low, high] = [bin, bin + 1].map((edge) => twoDigits(rateAt(bins, edge)));
   return bin === 0 ? `< ${high}` : `${low}–${high}`;
+}
+
+/** As exact as a bin is wide. */
+function twoDigits(rate: number): string {
+  return rate < 0.001 ? rate.toExponential(1) : String(Number(rate.toPrecision(2)));
 }
 
 export class BarChart {
