@@ -17,10 +17,11 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from . import errors
     from .engine.models import fetch, load_model
-    from .engine.sae import SparseAutoencoder, load_dictionary
+    from .engine.sae import SparseAutoencoder, TrainConfig, load_dictionary
     from .jobs import Job
     from .results import Capture, SaeAlign, SaeDiff, SaeTrain, open_capture, open_training
     from .session import Session, sae_align
+    from .verbs.bare import sae_resume, sae_train
 
 __all__ = [
     "Capture",
@@ -30,6 +31,7 @@ __all__ = [
     "SaeTrain",
     "Session",
     "SparseAutoencoder",
+    "TrainConfig",
     "errors",
     "fetch",
     "load_dictionary",
@@ -37,6 +39,8 @@ __all__ = [
     "open_capture",
     "open_training",
     "sae_align",
+    "sae_resume",
+    "sae_train",
 ]
 
 _HOMES = {
@@ -47,12 +51,15 @@ _HOMES = {
     "SaeTrain": ".results",
     "Session": ".session",
     "SparseAutoencoder": ".engine.sae",
+    "TrainConfig": ".engine.sae",
     "fetch": ".engine.models",
     "load_dictionary": ".engine.sae",
     "load_model": ".engine.models",
     "open_capture": ".results",
     "open_training": ".results",
     "sae_align": ".session",
+    "sae_resume": ".verbs.bare",
+    "sae_train": ".verbs.bare",
 }
 
 

@@ -38,13 +38,14 @@ def results_dir(kind: str) -> Path:
     return home() / kind
 
 
-def dictionary_path(model: str, layer: int, *, user: str | None = None) -> Path:
+def dictionary_path(model: str, layer: int | None, *, user: str | None = None) -> Path:
     """The contract path of a dictionary.
 
-    The user's own lie in `sae/user/<model>/<name>`, public ones in `sae/<model>`.
+    The user's own lie in `sae/user/<model>/<name>`, public ones in `sae/<model>`; rows that are no model's layer give
+    `sae.pt`.
     """
     mine = None if user is None else home() / "sae" / "user" / slugify(model) / slugify(user)
-    return (mine or home() / "sae" / slugify(model)) / f"sae_layer{layer}.pt"
+    return (mine or home() / "sae" / slugify(model)) / ("sae.pt" if layer is None else f"sae_layer{layer}.pt")
 
 
 def slugify(name: str) -> str:

@@ -162,6 +162,18 @@ class LiveTraining:
         return {"text/html": html, "text/plain": repr(self.job)}
 
 
+class Together:
+    """The views of several dictionaries that one job trains, one below the other."""
+
+    def __init__(self, lives: Sequence[LiveTraining]) -> None:
+        self.lives = list(lives)
+
+    def display(self) -> None:
+        """Show each in the current cell."""
+        for live in self.lives:
+            live.display()
+
+
 def _in_kernel() -> bool:
     """Whether a front end may be listening on comms: an ipykernel, not a plain IPython terminal."""
     from IPython import get_ipython

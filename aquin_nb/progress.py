@@ -111,3 +111,15 @@ def terminal(job: Job[T]) -> T:
     if moving:
         sys.stderr.write("\r\x1b[K")
     return job.wait()
+
+
+def attend(job: Job[T]) -> T:
+    """Show a job where its starter is looking, the cell or the terminal, and wait; interrupting cancels it."""
+    try:
+        if _kernel():
+            job._ipython_display_()
+            return job.wait()
+        return terminal(job)
+    except KeyboardInterrupt:
+        job.cancel()
+        return job.wait()

@@ -1,4 +1,4 @@
-"""The verbs about dictionaries: `session.sae.train`, `.diff` and `.align`."""
+"""The verbs about dictionaries: `session.sae.train`, `.resume`, `.diff` and `.align`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..engine.sae import Architecture, SparseAutoencoder
+from ..engine.sae import Architecture, SparseAutoencoder, TrainConfig
 from ..jobs import Job
-from ..results import Capture, SaeAlign, SaeDiff, SaeTrain
+from ..results import SaeAlign, SaeDiff, SaeTrain
 from .align import sae_align
 from .diff import sae_diff
-from .train import sae_train
+from .train import session_resume, session_train
 
 if TYPE_CHECKING:
     from ..session import Session
@@ -27,20 +27,22 @@ class SaeVerbs:
         self,
         layer: int | None = None,
         *,
+        config: TrainConfig | dict[str, Any] | str | Path | None = None,
         corpus: Any = None,
         text_key: str = "text",
-        activations: str | Path | Capture | SaeTrain | None = None,
+        activations: Any = None,
         checkpoint: str | Path | None = None,
         tokens: int | None = None,
         quick: bool = False,
-        architecture: Architecture = "topk",
+        architecture: Architecture | None = None,
         d_sae: int | None = None,
         k: int | None = None,
-        l1: float | None = None,
+        sparsity_coefficient: float | None = None,
         lr: float | None = None,
         steps: int | None = None,
+        epochs: float | None = None,
         batch_size: int | None = None,
-        seed: int = 0,
+        seed: int | None = None,
         name: str | None = None,
         output: str | Path | None = None,
     ) -> Job[SaeTrain]:
@@ -48,19 +50,26 @@ class SaeVerbs:
 
         Args:
             layer: the block whose output is read; default: the catalogue's choice for this model.
+            config: every setting there is (`TrainConfig`), as an object, a dict, or a TOML, JSON or YAML file; the
+                arguments below win over it.
             corpus: a `.txt`, `.json` or `.jsonl` path, a `datasets` dataset, a hub name (streamed) or a list of texts.
                 "packaged" is the text in this package. Default: OpenWebText streamed from the hub when that can be
                 reached, else the packaged text; the card says which.
             text_key: the key that holds the text of a row.
-            activations: an activation store or a capture to train on instead (folder or result); no forward pass.
+            activations: an activation store or a capture to train on instead (folder or result), or a tensor
+                [n, d_model]; no forward pass. A pair (inputs, targets) trains a transcoder.
             checkpoint: train on a fine-tuned checkpoint's activations.
             tokens: rows of activations to collect; default 100,000 (2,000,000 on a GPU), 20,000 with `quick`. For
                 an embedding model a row is a text.
             quick: a short run to see that everything works: fewer rows and 500 steps.
+            architecture: "topk" (default), "batchtopk", "relu", "jumprelu", "gated" or "matryoshka".
             d_sae: width; default from the catalogue (8 × d_model for language models, 4,096 for embeddings).
-            k: active latents a row for "topk", default 32 (16 for embeddings). l1: coefficient for "relu".
-            lr, steps, batch_size, seed: see `engine.sae.TrainOptions`.
+            k: active latents a row, default 32 (16 for embeddings); for relu, jumprelu and gated it is
+                `sparsity_coefficient` that makes them few.
+            lr, steps, epochs, batch_size, seed: see `TrainConfig`; default 3,000 steps.
             name: `load_sae(user=name)` finds it again. output: a `.pt` path of your own instead.
+
+        A run that is cancelled, killed or runs into a full disk goes on with `resume(name)`.
 
         Raises:
             at once: ModelError, DictionaryError, CorpusError, StoreError, OutputError, SessionError.
@@ -70,26 +79,52 @@ class SaeVerbs:
         >>> job.wait().verdict                                                    # doctest: +SKIP
         'usable'
         """
-        return sae_train(
+        return session_train(
             self._session,
             layer,
+            config=config,
             corpus=corpus,
             text_key=text_key,
             activations=activations,
             checkpoint=checkpoint,
             tokens=tokens,
             quick=quick,
-            name=name,
-            output=output,
             architecture=architecture,
             d_sae=d_sae,
             k=k,
-            l1=l1,
+            sparsity_coefficient=sparsity_coefficient,
             lr=lr,
             steps=steps,
+            epochs=epochs,
             batch_size=batch_size,
             seed=seed,
+            name=name,
+            output=None if output is None else str(output),
         )
+
+    def resume(
+        self,
+        name: str,
+        *,
+        layer: int | None = None,
+        config: TrainConfig | dict[str, Any] | str | Path | None = None,
+    ) -> Job[SaeTrain]:
+        """Go on with a training that was cancelled or killed, from its last checkpoint, to the same end.
+
+        The live view continues the same curve. On a CPU with as many threads, the weights come out bit for bit as they
+        would have without the stop.
+
+        Args:
+            name: that of the training. layer: when it was training several.
+            config: when given, it is checked to be the one that the run began with.
+
+        Raises:
+            StoreError: nothing to resume, no readable checkpoint, or activations that are gone or changed.
+            DictionaryError: `config` differs; names what changed.
+
+        >>> session.sae.resume("overnight").wait()   # doctest: +SKIP
+        """
+        return session_resume(self._session, name, layer, config)
 
     def diff(
         self,

@@ -1,10 +1,15 @@
-"""Activations that are already there, for `sae.train(activations=...)`: a store or a capture, and whose they are."""
+"""Activations that are already there, for a training: a store, a capture or a tensor, and whose they are."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from ..cards import CorpusRef, ModelRef
 from ..engine.activations.captured import CaptureData
@@ -15,23 +20,35 @@ from ..records import manifest_model
 from ..results import Capture, SaeTrain
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ..engine.models import ModelInfo
+
+Source = Store | Tensor
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of activations, the model they came from and what a reader must know of them."""
+    """Rows of activations, the model they came from and what a reader must know of them.
 
-    source: Store | Tensor
+    `target` holds what a transcoder predicts from them, row by row.
+    """
+
+    source: Source
     total: int
     d_in: int
-    layer: int
+    layer: int | None
     hook: str
     corpus: CorpusRef
-    model: ModelRef
+    model: ModelRef | None
     notes: list[str]
+    target: Rows | None = None
+
+    @property
+    def d_out(self) -> int:
+        return self.target.d_in if self.target is not None else self.d_in
+
+    @property
+    def sources(self) -> list[Source]:
+        return [self.source, *([self.target.source] if self.target is not None else [])]
 
 
 def from_store(store: Store) -> Rows:
@@ -41,26 +58,72 @@ def from_store(store: Store) -> Rows:
     return Rows(store, store.rows, store.d_in, store.layer, store.hook, ref, manifest_model(store.model), notes)
 
 
-def open_activations(given: str | Path | Capture | SaeTrain, layer: int | None, session_model: ModelInfo) -> Rows:
-    """Rows of a store or capture folder (or of the result that wrote it), for a session on `session_model`.
+def open_rows(given: Any, layer: int | None = None) -> Rows:
+    """Rows of a float tensor or array [n, d_in], of a store or capture folder, or of the result that wrote one.
+
+    A pair (inputs, targets) of them is for a transcoder.
 
     Raises:
-        StoreError: neither, damaged, without that layer, or from another model.
-        DictionaryError: vectors of another width.
+        StoreError: none of these, damaged, without that layer; a pair of different lengths or models.
     """
-    folder = _folder(given)
-    rows = _read(folder, layer)
-    if rows.d_in != session_model.d_model:
+    if isinstance(given, tuple | list):
+        if len(given) != 2:
+            raise StoreError(f"A transcoder wants two: (inputs, targets); {len(given)} were given.")
+        inputs, targets = (open_rows(part) for part in given)
+        if inputs.total != targets.total:
+            raise StoreError(f"Inputs have {inputs.total:,} rows and targets {targets.total:,}; they go row by row.")
+        names = {rows.model.name for rows in (inputs, targets) if rows.model is not None}
+        if len(names) > 1:
+            raise StoreError(f"Inputs and targets come from different models: {' and '.join(sorted(names))}.")
+        return replace(inputs, target=targets)
+    if isinstance(given, np.ndarray):
+        given = torch.from_numpy(given)
+    if isinstance(given, Tensor):
+        if given.ndim != 2 or not given.is_floating_point():
+            raise StoreError(
+                f"Activations are a float tensor [rows, d_in]; got {str(given.dtype).removeprefix('torch.')}"
+                f" {list(given.shape)}."
+            )
+        ref = CorpusRef(name="a tensor in memory", tokens=given.shape[0], why="asked for")
+        return Rows(given, given.shape[0], given.shape[1], None, "", ref, None, [])
+    if isinstance(given, Store):
+        return from_store(given)
+    if not isinstance(given, str | Path | Capture | SaeTrain):
+        raise StoreError(
+            f"activations must be a tensor, an array, or the folder of a store or capture, not {type(given).__name__}."
+        )
+    return _read(_folder(given), layer)
+
+
+def require_model(rows: Rows, model: ModelInfo) -> Rows:
+    """`rows`, when they are of `model`.
+
+    Raises:
+        StoreError: from another model. DictionaryError: vectors of another width.
+    """
+    if rows.d_in != model.d_model:
         raise DictionaryError(
-            f"{folder} holds vectors of width {rows.d_in}; {session_model.name} has d_model {session_model.d_model}."
+            f"The activations are vectors of width {rows.d_in}; {model.name} has d_model {model.d_model}."
             " Open a session on the model they came from."
         )
-    if rows.model.name != session_model.name:
+    if rows.model is not None and rows.model.name != model.name:
         raise StoreError(
-            f"{folder} was collected from {rows.model.name}, and this session holds {session_model.name}:"
+            f"The activations were collected from {rows.model.name}, and this session holds {model.name}:"
             f' open Session("{rows.model.name}").'
         )
     return rows
+
+
+def reopen(described: dict[str, Any]) -> list[Store]:
+    """The stores that a stream described, for a resumed run.
+
+    Raises:
+        StoreError: rows that were a tensor in memory, or a store that is gone.
+    """
+    parts: Sequence[dict[str, Any]] = described["parts"] if described["kind"] == "several" else [described]
+    if any(part["kind"] != "store" for part in parts):
+        raise StoreError("The run was trained on a tensor in memory; give the same one again as activations=.")
+    return [Store(part["path"]) for part in parts]
 
 
 def _folder(given: str | Path | Capture | SaeTrain) -> Path:

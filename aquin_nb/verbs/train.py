@@ -1,39 +1,46 @@
-"""`session.sae.train`: activations from a corpus, a store or a capture; a dictionary; a verdict."""
+"""`session.sae.train` and `.resume`: activations from a corpus, a store or a capture; a dictionary; a verdict."""
 
 from __future__ import annotations
 
-import contextlib
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from .. import home
-from ..cards import Artifact, CorpusRef, SaeTrainCard, TrainConfig, TrainMetrics
+from ..cards import Artifact, CorpusRef, SaeTrainCard
 from ..control import Control
 from ..engine.activations.collect import collect
 from ..engine.activations.corpus import Corpus, open_corpus
+from ..engine.activations.store import Store
 from ..engine.activations.stream import ShuffledStream
-from ..engine.numerics import fast_dtype
-from ..engine.sae import SaeConfig, TrainOptions, default_options
-from ..engine.sae.trainer import Interrupted, TrainOutcome, fit, require_memory
-from ..errors import Cancelled, OutputError, SessionError
-from ..files import free_folder, require_writable, sha256
+from ..engine.analysis.fidelity import fidelity, held_out_rows
+from ..engine.models import Model
+from ..engine.sae import SaeConfig, TrainConfig
+from ..engine.sae.config import SELECTED
+from ..engine.sae.trainer import TrainOutcome, require_memory
+from ..errors import Cancelled, SessionError, StoreError, did_you_mean
+from ..files import free_folder
 from ..jobs import Job
 from ..live import LiveTraining
-from ..records import history_frame, model_ref, write_card, write_frame
-from ..results import Capture, SaeTrain
-from .sources import Rows, from_store, open_activations
+from ..records import model_ref
+from ..results import SaeTrain
+from .bare import require_columns
+from .sources import Rows, from_store, open_rows, require_model
+from .training import (
+    Judge,
+    Training,
+    compute_device,
+    require_free,
+    require_same_config,
+    resume_rows,
+    run,
+    sae_config,
+    saved_state,
+    stopped,
+)
 
 if TYPE_CHECKING:
     from ..session import Session
-
-LOW_NOTE = (
-    "Candidates are picked with a bfloat16 product, which is faster on this device; values, gradients and weights are"
-    " float32."
-)
 
 CONTEXT = 128
 """Tokens a context of a language model."""
@@ -43,20 +50,24 @@ CONTEXT_EMBEDDING = 32
 are cut, so that a corpus gives more rows."""
 
 TOKENS_CPU, TOKENS_CUDA, TOKENS_QUICK = 100_000, 2_000_000, 20_000
+JUDGED_CPU, JUDGED_CUDA, JUDGED_QUICK = 4_096, 65_536, 1_024
+"""Tokens that the cross-entropy is measured on at the end: seconds, not minutes, of forward passes."""
+
+STAGES = {"train": 0.9, "evaluate": 0.1}
+STAGES_COLLECTING = {"collect": 0.35, "train": 0.55, "evaluate": 0.1}
 
 
-def sae_train(
+def session_train(
     session: Session,
     layer: int | None,
     *,
+    config: TrainConfig | dict[str, Any] | str | Path | None,
     corpus: Any,
     text_key: str,
-    activations: str | Path | Capture | SaeTrain | None,
+    activations: Any,
     checkpoint: str | Path | None,
     tokens: int | None,
     quick: bool,
-    name: str | None,
-    output: str | Path | None,
     **choices: Any,
 ) -> Job[SaeTrain]:
     """See `SaeVerbs.train`. Everything that can be refused at once is refused here, before the job is queued."""
@@ -67,58 +78,105 @@ def sae_train(
         raise SessionError(f"tokens must be a whole number of at least 1, not {tokens!r}.")
     if layer is not None:
         session.model.check_layer(layer)
-    rows = open_activations(activations, layer, info) if activations is not None else None
+    rows = require_model(open_rows(activations, layer), info) if activations is not None else None
     at = rows.layer if rows is not None else info.default_layer if layer is None else layer
     default = TOKENS_QUICK if quick else TOKENS_CUDA if session.model.device.type == "cuda" else TOKENS_CPU
     wanted = default if tokens is None else tokens
-    if choices.get("d_sae") is None:
-        choices["d_sae"] = info.default_d_sae
-    # Built once for its checks; built again with the true row count when the activations are there.
-    options = _options(rows.total if rows else wanted, info.mode, quick, choices)
-    run = home.run_name("train") if name is None else name
-    path = _place(session, at, run, output)
-    cfg = SaeConfig(
-        architecture=options.architecture,
-        d_in=info.d_model,
-        d_sae=options.d_sae,
-        d_out=info.d_model,
-        k=options.k if options.architecture == "topk" else None,
-        name=run,
-        model=info.name,
-        mode="embedding" if info.mode == "embedding" else "llm",
-        layer=at,
-        hook=session.model.hook(at),
-    )
-    require_memory(cfg, options, session.model.device)
+    settings = session_config(config, info, quick, choices)
+    name = settings.name or home.run_name("train")
+    path = Path(settings.output).expanduser() if settings.output else home.dictionary_path(info.name, at, user=name)
+    require_free(path, session.jobs.unfinished())
+    hook = session.model.hook(at) if at is not None else ""
+    model = rows.model if rows is not None and rows.model is not None else model_ref(info)
+    target = rows.target if rows is not None else None
+    cfg = sae_config(settings, name, d_in=info.d_model, model=model, layer=at, hook=hook, target=target)
+    total = rows.total if rows is not None else wanted
+    require_memory(cfg, settings.resolved(total), _device(session, settings))
     # The default may ask a hub that does not answer: that is left to the job. A corpus that was named is read now.
     opened = open_corpus(corpus, text_key=text_key) if rows is None and corpus is not None else None
 
-    card = SaeTrainCard(name=run, layer=at, hook=cfg.hook, model=rows.model if rows else model_ref(info))
-    plan = _Plan(session, cfg, rows, opened, checkpoint, wanted, quick, choices, path)
-    stages = {"train": 1.0} if rows is not None else {"collect": 0.35, "train": 0.65}
-    job: Job[SaeTrain] = Job(f"train {run}", lambda control: plan.run(control, live), stages, path)
+    card = SaeTrainCard(name=name, layer=at, hook=cfg.hook, model=model)
+    plan = _Plan(session, settings, cfg, rows, opened, checkpoint, wanted, quick, path)
+    stages = STAGES if rows is not None else STAGES_COLLECTING
+    job: Job[SaeTrain] = Job(f"train {name}", lambda control: plan.run(control, live), stages, path)
     live = LiveTraining(job, card)
     session.jobs.add(job)
     return job
 
 
-def _options(rows: int, mode: str, quick: bool, choices: dict[str, Any]) -> TrainOptions:
-    given = dict(choices)
-    return default_options(rows, given.pop("d_sae"), mode, quick=quick, architecture=given.pop("architecture"), **given)
+def session_config(
+    config: TrainConfig | dict[str, Any] | str | Path | None, info: Any, quick: bool, choices: dict[str, Any]
+) -> TrainConfig:
+    """What was asked for over what suits the model: its width, fewer latents and rows a batch for pooled vectors.
+
+    One pooled vector a text means few rows, and a strong penalty on few rows leaves dead latents.
+    """
+    values = TrainConfig.read(config).model_dump(exclude_unset=True) if config is not None else {}
+    given = {name: value for name, value in choices.items() if value is not None}
+    if {"steps", "epochs"} & set(given):
+        values = {name: value for name, value in values.items() if name not in ("steps", "tokens", "epochs")}
+    values |= given
+    embedding = info.mode == "embedding"
+    values.setdefault("d_sae", info.default_d_sae)
+    if values.get("architecture", "topk") in SELECTED:
+        values.setdefault("k", min(16 if embedding else 32, int(values["d_sae"])) if _whole(values["d_sae"]) else 32)
+    values.setdefault("batch_size", 256 if embedding else 1024)
+    if not {"steps", "tokens", "epochs"} & set(values):
+        values["steps"] = 500 if quick else 3000
+    return TrainConfig(**values)
 
 
-def _place(session: Session, layer: int, run: str, output: str | Path | None) -> Path:
-    """Where the dictionary goes; refused now if it could not be written in the end."""
-    model = session.model.info.name
-    path = Path(output).expanduser() if output is not None else home.dictionary_path(model, layer, user=run)
-    if path.suffix != ".pt":
-        raise OutputError(f"{path}: output= of a training is a file ending in .pt.")
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and value >= 1
+
+
+def _device(session: Session, settings: TrainConfig) -> Any:
+    return session.model.device if settings.device == "auto" else compute_device(settings.device)
+
+
+def session_resume(session: Session, name: str, layer: int | None, config: Any) -> Job[SaeTrain]:
+    """See `SaeVerbs.resume`."""
+    path = _stopped(session, name, layer)
     if any(job.output == path for job in session.jobs.unfinished()):
-        raise OutputError(f"{path} is being written by a job that has not finished. Choose another name= or output=.")
-    require_writable(path)
-    if path.exists():
-        raise OutputError(f"{path} exists already; nothing was written. Choose another name= or output=.")
-    return path
+        raise SessionError(f"{name} is being trained by a job that has not finished.")
+    state, problems = saved_state(path)
+    require_same_config(state, config)
+    stores = resume_rows(state)
+    rows = open_rows(stores[0] if len(stores) == 1 else tuple(stores))
+    cfg = SaeConfig.from_dict(state["cfg"])
+    require_columns(rows, cfg)
+    settings = TrainConfig(**state["config"])
+    card = SaeTrainCard.model_validate(state["card"])
+    card.notes += problems
+
+    def work(control: Control) -> SaeTrain:
+        return run([training], control, _device(session, settings))[0]
+
+    job: Job[SaeTrain] = Job(f"train {cfg.name}", work, STAGES, path)
+    live = LiveTraining(job, card)
+    judge = _judge(session.model, rows, quick=False)
+    training = Training(settings, cfg, rows, path, live, resume=state, judge=judge)
+    session.jobs.add(job)
+    return job
+
+
+def _stopped(session: Session, name: str, layer: int | None) -> Path:
+    """The `.pt` of the stopped training called `name`."""
+    model = session.model.info.name
+    if layer is not None:
+        return home.dictionary_path(model, layer, user=name)
+    folder = home.dictionary_path(model, 0, user=name).parent
+    found = sorted(folder.glob("sae_layer*.checkpoints"))
+    if len(found) == 1:
+        return found[0].with_suffix(".pt")
+    if found:
+        raise StoreError(f"{name} holds stopped trainings of several layers; pass layer= to pick one.")
+    complete = sorted(folder.glob("sae_layer*.pt"))
+    if complete:
+        raise StoreError(f"{name} is complete: there is nothing to resume ({complete[0]}).")
+    names = sorted({p.parent.name for p in folder.parent.glob("*/sae_layer*.checkpoints")})
+    known = did_you_mean(name, names) if names else f"No training of {model} was stopped."
+    raise StoreError(f"There is no stopped training {name!r} of {model}. {known}")
 
 
 @dataclass
@@ -126,49 +184,34 @@ class _Plan:
     """A training that was accepted, with everything it needs in the worker thread."""
 
     session: Session
+    config: TrainConfig
     cfg: SaeConfig
     rows: Rows | None
     corpus: Corpus | None
     checkpoint: str | Path | None
     tokens: int
     quick: bool
-    choices: dict[str, Any]
     path: Path
 
     def run(self, control: Control, live: LiveTraining) -> SaeTrain:
         live.edit(lambda card: card.start())
-        try:
-            return self._run(control, live)
-        except BaseException as error:
-            self._record_failure(live, error)
-            raise
+        model = self.session.model
+        rows = self.rows
+        if rows is None:
+            try:
+                model = self.session.tuned(self.checkpoint)
+                rows = self._collect(model, control, live)
+            except BaseException as error:
+                stopped(live, self.path, error)
+                raise
+        fingerprint = rows.model.fingerprint if rows.model is not None else ""
+        cfg = replace(self.cfg, model_fingerprint=fingerprint, corpus=rows.corpus.name)
+        judge = _judge(model, rows, quick=self.quick)
+        training = Training(self.config, cfg, rows, self.path, live, judge=judge)
+        return run([training], control, _device(self.session, self.config))[0]
 
-    def _run(self, control: Control, live: LiveTraining) -> SaeTrain:
-        rows = self.rows or self._collect(control, live)
-        device = self.session.model.device
-        options = _options(rows.total, self.cfg.mode, self.quick, self.choices)
-        notes = list(rows.notes)
-        if options.architecture == "topk" and fast_dtype(device, rows.d_in) == torch.bfloat16:
-            options = replace(options, matmul_dtype="bfloat16")
-            notes.append(LOW_NOTE)
-        stream = ShuffledStream(rows.source, options.batch_size, seed=options.seed)
-        cfg = replace(self.cfg, model_fingerprint=rows.model.fingerprint, corpus=rows.corpus.name)
-
-        def prepare(card: SaeTrainCard) -> None:
-            card.corpus, card.config, card.notes = rows.corpus, train_config(cfg, options), notes
-
-        live.edit(prepare)
-        try:
-            outcome = fit(stream, cfg, options, device=device, control=control, on_point=live.point)
-        except Interrupted as stop:
-            cancelled = Cancelled(f"{stop} The dictionary so far is in {self.path}.")
-            self._save(stop.outcome, live, cancelled)
-            raise cancelled from None
-        return self._save(outcome, live)
-
-    def _collect(self, control: Control, live: LiveTraining) -> Rows:
+    def _collect(self, model: Model, control: Control, live: LiveTraining) -> Rows:
         corpus = self.corpus or open_corpus()
-        model = self.session.tuned(self.checkpoint)
         name = home.slugify(self.cfg.name)
         # A run that was stopped leaves its folder behind; running the same cell again must not stumble over it.
         folder = free_folder(home.activations_dir() / home.slugify(self.cfg.model) / name / f"layer{self.cfg.layer}")
@@ -188,79 +231,36 @@ class _Plan:
                 tokens=self.tokens,
                 output=folder,
                 context_size=CONTEXT_EMBEDDING if model.mode == "embedding" else CONTEXT,
-                minimum=_options(self.tokens, model.mode, self.quick, self.choices).batch_size,
+                minimum=min(self.config.batch_size, self.tokens),
                 control=control,
             )
         except Cancelled:
             raise Cancelled(f"Cancelled while collecting. The activations so far are in {folder}.") from None
         return from_store(store)
 
-    def _record_failure(self, live: LiveTraining, error: BaseException) -> None:
-        """A run that ends early leaves a card too, unless the disk is what failed."""
 
-        def close(card: SaeTrainCard) -> None:
-            if card.status == "running":
-                card.finish("cancelled" if isinstance(error, Cancelled) else "failed", error)
+def _judge(model: Model, rows: Rows, *, quick: bool) -> Judge | None:
+    """What measures the dictionary in the model, where that can be done: tokens of a language model's own layer."""
+    store = rows.source
+    if model.mode == "embedding" or rows.target is not None or not isinstance(store, Store) or store.unit != "token":
+        return None
+    budget = JUDGED_QUICK if quick else JUDGED_CUDA if model.device.type == "cuda" else JUDGED_CPU
 
-        live.edit(close)
-        with contextlib.suppress(OutputError):
-            write_card(live.card, self.path.with_suffix(".card.json"))
+    def judge(outcome: TrainOutcome, stream: ShuffledStream, control: Control) -> dict[str, Any]:
+        if rows.model is not None and rows.model.fingerprint != model.info.fingerprint:
+            return {"note": "Cross-entropy was not measured: the activations come from other weights than these."}
+        texts = held_out_rows(model, store, stream, max_tokens=budget)
+        if not texts:
+            return {}
+        found = fidelity(
+            model, outcome.dictionary.to(model.device), store.layer, texts, max_tokens=None, control=control
+        )
+        values = {
+            "ce_clean": found.ce_clean,
+            "ce_spliced": found.ce_spliced,
+            "ce_recovered": found.ce_recovered,
+            "kl": found.kl,
+        }
+        return {name: value for name, value in values.items() if value == value} | {"ce_tokens": found.tokens}
 
-    def _save(self, outcome: TrainOutcome, live: LiveTraining, cancelled: Cancelled | None = None) -> SaeTrain:
-        try:
-            outcome.dictionary.save(self.path)
-        except OutputError as error:
-            error.unsaved = outcome.dictionary
-            error.args = (
-                f"{error} The dictionary is still in memory: job.error.unsaved.save(PATH) writes it elsewhere.",
-            )
-            raise
-        history = history_frame(outcome.history)
-        write_frame(history, self.path.with_suffix(".history.csv"))
-
-        def close(card: SaeTrainCard) -> None:
-            card.verdict, card.reasons = outcome.verdict.word, outcome.verdict.reasons
-            card.notes = [*card.notes, *outcome.notes]
-            card.artifacts = [
-                *card.artifacts,
-                Artifact(
-                    role="dictionary", path=str(self.path), bytes=self.path.stat().st_size, sha256=sha256(self.path)
-                ),
-            ]
-            if (held := outcome.held_out) is not None:
-                card.held_out = TrainMetrics(
-                    step=outcome.dictionary.cfg.step,
-                    tokens=card.latest.tokens,
-                    recon_mse=held.recon_mse,
-                    fvu=held.fvu if math.isfinite(held.fvu) else None,
-                    l0=held.l0,
-                    dead=outcome.dead,
-                    dead_share=outcome.dead / outcome.dictionary.cfg.d_sae,
-                    rows=held.rows,
-                )
-            card.finish("cancelled" if cancelled else "completed", cancelled)
-
-        live.edit(close)
-        write_card(live.card, self.path.with_suffix(".card.json"))
-        return SaeTrain(self.path, live.card, history)
-
-
-def train_config(cfg: SaeConfig, options: TrainOptions) -> TrainConfig:
-    """The card's account of a training."""
-    topk = options.architecture == "topk"
-    return TrainConfig(
-        architecture=options.architecture,
-        d_in=cfg.d_in,
-        d_sae=cfg.d_sae,
-        k=options.k if topk else None,
-        l1=None if topk else options.l1,
-        lr=options.lr,
-        batch_size=options.batch_size,
-        steps=options.steps,
-        warmup_steps=options.warmup_steps,
-        decay_steps=options.decay_steps,
-        aux_k=options.aux_k if topk else 0,
-        dead_after_tokens=options.dead_after_tokens,
-        seed=options.seed,
-        matmul_dtype=options.matmul_dtype,
-    )
+    return judge

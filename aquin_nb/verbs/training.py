@@ -1,0 +1,447 @@
+"""A training from activations to a dictionary on disk: what `aquin_nb.sae_train` and `session.sae.train` share."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .. import home
+from ..cards import Artifact, ModelRef, SaeTrainCard, TrainCheckpoint, TrainMetrics, TrainSettings
+from ..control import Control
+from ..engine.activations.stream import ShuffledStream
+from ..engine.numerics import fast_dtype
+from ..engine.sae import SaeConfig, TrainConfig
+from ..engine.sae.checkpoints import Checkpoints
+from ..engine.sae.config import SELECTED, differences
+from ..engine.sae.history import Point
+from ..engine.sae.loggers import Logger, open_loggers
+from ..engine.sae.trainer import Interrupted, Member, TrainOutcome, fit
+from ..errors import AquinError, Cancelled, DictionaryError, OutputError, StoreError
+from ..files import require_writable, sha256, write_json
+from ..jobs import Job
+from ..live import LiveTraining
+from ..records import history_frame, write_card, write_frame
+from ..results import SaeTrain
+from .sources import Rows, reopen
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..engine.activations.store import Store
+
+LOW_NOTE = (
+    "The large products are in bfloat16, which a timed probe found faster on this device; selected values, losses,"
+    " gradient sums, optimiser and weights are float32."
+)
+
+Judge = Callable[[TrainOutcome, ShuffledStream, Control], dict[str, Any]]
+"""Measures a finished dictionary in its model: fields of `TrainMetrics`, and a `note` where it could not."""
+
+
+@dataclass
+class Training:
+    """One dictionary to be trained on rows that are there.
+
+    Attributes:
+        config: as given, not resolved. cfg: shape and provenance. path: the `.pt` to write.
+        resume: the checkpoint to continue from, when there is one.
+        judge: measures the result in its model, when there is one.
+    """
+
+    config: TrainConfig
+    cfg: SaeConfig
+    rows: Rows
+    path: Path
+    live: LiveTraining
+    resume: dict[str, Any] | None = None
+    judge: Judge | None = None
+    notes: list[str] = field(default_factory=list)
+    loggers: list[Logger] = field(default_factory=list)
+
+    def member(self, stream: ShuffledStream, inputs: slice, outputs: slice, device: torch.device) -> Member:
+        """What `fit` needs of it; fills in the card and opens the loggers."""
+        if self.resume is not None:
+            resolved = TrainConfig(**self.resume["config"])
+        else:
+            low = self.config.dtype == "auto" and fast_dtype(device, self.rows.d_in) == torch.bfloat16
+            resolved = self.config.resolved(stream.rows, dtype="bfloat16" if low else "float32")
+            self.notes += [LOW_NOTE] if low else []
+        self.config = resolved
+        self.cfg = replace(self.cfg, k=resolved.k, groups=resolved.groups)
+        self.loggers = open_loggers(resolved.loggers, self.path.with_suffix(".logs"), self.cfg.name)
+        for logger in self.loggers:
+            logger.start(resolved.model_dump(mode="json"))
+
+        def prepare(card: SaeTrainCard) -> None:
+            card.corpus, card.config = self.rows.corpus, train_settings(self.cfg, resolved)
+            card.notes = [*dict.fromkeys([*card.notes, *self.rows.notes, *self.notes])]
+
+        self.live.edit(prepare)
+        if self.resume is not None:
+            points = [tuple(row) for row in self.resume["history"].tolist()]
+            self.live.resume(points, self.resume["step"])
+        return Member(
+            cfg=self.cfg,
+            config=resolved,
+            checkpoints=checkpoints(self.path, resolved),
+            on_point=self._point,
+            on_checkpoint=self._checkpoint,
+            resume=self.resume,
+            about={
+                "data": _data(stream),
+                "card": self.live.card.model_dump(mode="json"),
+                "versions": _versions(),
+            },
+            inputs=inputs,
+            outputs=outputs,
+        )
+
+    def _point(self, point: Point, density: list[int], advice: list[str]) -> None:
+        self.live.point(point, density)
+        if advice != self.live.card.advice:
+            self.live.edit(lambda card: setattr(card, "advice", advice))
+        for logger in self.loggers:
+            values = {name: float(value) for name, value in point._asdict().items() if name != "step"}
+            logger.log(point.step, values, density)
+
+    def _checkpoint(self, step: int, told: Path | str) -> None:
+        def note(card: SaeTrainCard) -> None:
+            if isinstance(told, Path):
+                card.checkpoint = TrainCheckpoint(path=str(told), step=step, written_at=datetime.now(UTC))
+            else:
+                card.notes = [*card.notes, told]
+
+        self.live.edit(note)
+
+    def save(self, outcome: TrainOutcome, stream: ShuffledStream, cancelled: Cancelled | None = None) -> SaeTrain:
+        """Write dictionary, configuration, history and card.
+
+        Raises:
+            OutputError: the dictionary is in `.unsaved`.
+        """
+        try:
+            outcome.dictionary.save(self.path)
+        except OutputError as error:
+            error.unsaved = outcome.dictionary
+            error.args = (
+                f"{error} The dictionary is still in memory: job.error.unsaved.save(PATH) writes it elsewhere.",
+            )
+            raise
+        history = history_frame([tuple(point) for point in outcome.history])
+        write_frame(history, self.path.with_suffix(".history.csv"))
+        write_json(
+            self.path.with_suffix(".config.json"),
+            {"config": self.config.model_dump(mode="json"), "versions": _versions(), "data": _data(stream)},
+        )
+        self.live.edit(lambda card: self._close(card, outcome, cancelled))
+        if cancelled is None:
+            checkpoints(self.path, self.config).remove()
+        write_card(self.live.card, self.path.with_suffix(".card.json"))
+        return SaeTrain(self.path, self.live.card, history)
+
+    def _close(self, card: SaeTrainCard, outcome: TrainOutcome, cancelled: Cancelled | None) -> None:
+        card.verdict, card.reasons, card.advice = outcome.verdict.word, outcome.verdict.reasons, outcome.advice
+        said = [note for logger in self.loggers for note in logger.notes]
+        card.notes = [*dict.fromkeys([*card.notes, *outcome.notes, *said])]
+        file = Artifact(
+            role="dictionary", path=str(self.path), bytes=self.path.stat().st_size, sha256=sha256(self.path)
+        )
+        card.artifacts = [*(a for a in card.artifacts if a.role != "dictionary"), file]
+        if cancelled is None:
+            card.checkpoint = None
+        if (held := outcome.held_out) is not None:
+            fvu = held.fvu if math.isfinite(held.fvu) else None
+            card.held_out = TrainMetrics(
+                step=outcome.dictionary.cfg.step,
+                tokens=card.latest.tokens,
+                recon_mse=held.recon_mse,
+                fvu=fvu,
+                explained_variance=None if fvu is None else 1 - fvu,
+                cosine=held.cosine if math.isfinite(held.cosine) else None,
+                l0=held.l0,
+                dead=outcome.dead,
+                dead_share=outcome.dead / outcome.dictionary.cfg.d_sae,
+                rows=held.rows,
+            )
+
+    def finish(self, result: SaeTrain, outcome: TrainOutcome, stream: ShuffledStream, control: Control) -> SaeTrain:
+        """Measure the dictionary in its model and close the card; the dictionary is safe already."""
+        found: dict[str, Any] = {}
+        if self.judge is not None:
+            try:
+                found = self.judge(outcome, stream, control)
+            except Cancelled:
+                found = {"note": "The last measurement was cancelled; the dictionary is complete."}
+            except AquinError as error:
+                found = {"note": f"Cross-entropy was not measured: {error}"}
+        note = found.pop("note", None)
+
+        def close(card: SaeTrainCard) -> None:
+            if found:
+                card.held_out = (card.held_out or TrainMetrics()).model_copy(update=found)
+            if note:
+                card.notes = [*card.notes, note]
+            card.finish("completed")
+
+        self.live.edit(close)
+        write_card(self.live.card, self.path.with_suffix(".card.json"))
+        self._finish_loggers()
+        return result
+
+    def stop(self, error: BaseException) -> None:
+        """Close what an error or a cancel leaves open."""
+        stopped(self.live, self.path, error)
+        self._finish_loggers()
+
+    def _finish_loggers(self) -> None:
+        card = self.live.card
+        summary = {"status": card.status, "verdict": card.verdict or ""}
+        if card.held_out is not None:
+            held = card.held_out.model_dump(exclude_none=True, exclude={"density"})
+            summary |= {f"held_out/{name}": value for name, value in held.items()}
+        for logger in self.loggers:
+            logger.finish(summary)
+
+
+def stopped(live: LiveTraining, path: Path, error: BaseException) -> None:
+    """A run that ends early leaves a card too, unless the disk is what failed."""
+
+    def close(card: SaeTrainCard) -> None:
+        if card.status == "running":
+            card.finish("cancelled" if isinstance(error, Cancelled) else "failed", error)
+
+    live.edit(close)
+    with contextlib.suppress(OutputError):
+        write_card(live.card, path.with_suffix(".card.json"))
+
+
+def run(trainings: Sequence[Training], control: Control, device: torch.device) -> list[SaeTrain]:
+    """Train dictionaries together on one pass over their rows, and save each.
+
+    Raises:
+        Cancelled: each dictionary so far was saved, with a checkpoint to continue from.
+    """
+    try:
+        return _run(trainings, control, device)
+    except BaseException as error:
+        for training in trainings:
+            training.stop(error)
+        raise
+
+
+def _run(trainings: Sequence[Training], control: Control, device: torch.device) -> list[SaeTrain]:
+    first = trainings[0]
+    for training in trainings:
+        training.live.edit(_start)
+    sources: list[Any] = []
+    for training in trainings:
+        sources += [s for s in training.rows.sources if not any(s is known for known in sources)]
+    settings = TrainConfig(**first.resume["config"]) if first.resume is not None else first.config
+    stream = ShuffledStream(
+        sources[0] if len(sources) == 1 else sources,
+        settings.batch_size,
+        seed=settings.seed,
+        held_out=settings.held_out,
+    )
+    _require_same_data(first.resume, stream)
+    edges = [0, *torch.tensor(stream.widths).cumsum(0).tolist()]
+    columns = [slice(start, stop) for start, stop in pairwise(edges)]
+
+    def place(source: Store | Tensor) -> slice:
+        return columns[next(i for i, known in enumerate(sources) if known is source)]
+
+    members = [t.member(stream, place(t.rows.sources[0]), place(t.rows.sources[-1]), device) for t in trainings]
+    try:
+        outcomes = fit(stream, members, device=device, control=control)
+    except Interrupted as stop:
+        places = ", ".join(str(t.path) for t in trainings)
+        cancelled = Cancelled(
+            f"{stop} The dictionary so far is in {places}; resume({trainings[0].cfg.name!r}) goes on from there."
+        )
+        for training, outcome in zip(trainings, stop.outcomes, strict=True):
+            training.save(outcome, stream, cancelled)
+            training.live.edit(lambda card: card.finish("cancelled", cancelled))
+        raise cancelled from None
+    results = [t.save(o, stream) for t, o in zip(trainings, outcomes, strict=True)]
+    return [t.finish(r, o, stream, control) for t, r, o in zip(trainings, results, outcomes, strict=True)]
+
+
+def _data(stream: ShuffledStream) -> dict[str, Any]:
+    return {"fingerprint": stream.fingerprint(), "source": stream.describe(), "rows": stream.rows}
+
+
+def _start(card: SaeTrainCard) -> None:
+    card.start()
+
+
+def _require_same_data(resume: dict[str, Any] | None, stream: ShuffledStream) -> None:
+    if resume is not None and resume["data"]["fingerprint"] != stream.fingerprint():
+        raise StoreError(
+            f"These are not the activations that the run began with ({resume['data']['source']}): their contents"
+            " differ. Give the same ones, or train anew under another name."
+        )
+
+
+def checkpoints(path: Path, config: TrainConfig) -> Checkpoints:
+    """Those of the dictionary at `path`."""
+    return Checkpoints.beside(path, config.checkpoint_every, config.keep_checkpoints)
+
+
+def saved_state(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """The newest readable checkpoint of the dictionary at `path`, and what was wrong with newer ones.
+
+    Raises:
+        StoreError: there is none; says whether the training is complete.
+    """
+    kept = Checkpoints.beside(path)
+    if not kept.files() and path.is_file():
+        raise StoreError(f"{path} is complete: there is nothing to resume.")
+    if not kept.files():
+        raise StoreError(f"There is no training to resume at {path}: {kept.folder.name} holds no checkpoint.")
+    kept.tidy()
+    return kept.latest()
+
+
+def require_same_config(state: dict[str, Any], config: TrainConfig | dict[str, Any] | str | Path | None) -> None:
+    """Refuse to continue with other settings: the result would belong to neither.
+
+    Raises:
+        DictionaryError: names what changed.
+    """
+    if config is None:
+        return
+    old, asked = TrainConfig(**state["config"]), TrainConfig.read(config)
+    # What was asked for, over what was decided then: a setting left open is no change.
+    given = {name: getattr(asked, name) for name in asked.model_fields_set}
+    named = {name: value for name, value in given.items() if value not in (None, "auto")}
+    budget = {"steps", "tokens", "epochs"} & set(named)
+    values = old.model_dump() | ({"steps": None, "tokens": None, "epochs": None} if budget else {}) | named
+    rows = state["data"]["rows"]
+    changed = differences(old, TrainConfig(**values).resolved(rows) if budget else TrainConfig(**values))
+    if changed:
+        raise DictionaryError(
+            f"A run goes on with the settings it began with; changed: {'; '.join(changed)}."
+            " Leave config out, or train anew under another name."
+        )
+
+
+def resume_rows(state: dict[str, Any]) -> list[Store]:
+    """The stores that the run read. See `sources.reopen`."""
+    return reopen(state["data"]["source"])
+
+
+def require_free(path: Path, unfinished: Sequence[Job[Any]] = ()) -> None:
+    """Refuse a place that is taken, now, instead of after a training.
+
+    Raises:
+        OutputError: what is there, and what to do.
+    """
+    if path.suffix != ".pt":
+        raise OutputError(f"{path}: output= of a training is a file ending in .pt.")
+    if any(job.output == path for job in unfinished):
+        raise OutputError(f"{path} is being written by a job that has not finished. Choose another name= or output=.")
+    require_writable(path)
+    if Checkpoints.beside(path).files():
+        raise OutputError(
+            f"{path} belongs to a training that was stopped; sae_resume({str(path)!r}) goes on with it."
+            " Or choose another name= or output=."
+        )
+    if path.exists():
+        raise OutputError(f"{path} exists already; nothing was written. Choose another name= or output=.")
+
+
+def sae_config(
+    config: TrainConfig,
+    name: str,
+    *,
+    d_in: int,
+    model: ModelRef | None,
+    layer: int | None,
+    hook: str,
+    corpus: str = "",
+    target: Rows | None = None,
+) -> SaeConfig:
+    """The shape and provenance of a dictionary of rows of `model` at `hook`; `target` for a transcoder."""
+    return SaeConfig(
+        architecture=config.architecture,
+        d_in=d_in,
+        d_sae=config.d_sae,
+        d_out=target.d_in if target is not None else d_in,
+        k=(config.k or min(32, config.d_sae)) if config.architecture in SELECTED else None,
+        name=name,
+        model=model.name if model is not None else "",
+        model_fingerprint=model.fingerprint if model is not None else "",
+        mode="embedding" if model is not None and model.mode == "embedding" else "llm",
+        layer=layer,
+        hook=hook,
+        hook_out=target.hook if target is not None else hook,
+        transcoder=target is not None,
+        corpus=corpus,
+    )
+
+
+def compute_device(name: str) -> torch.device:
+    """The device of that name; "auto" is the GPU where there is one.
+
+    Raises:
+        DictionaryError: no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise DictionaryError(f"device: {name!r} is no device; use auto, cpu, cuda or cuda:0.") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise DictionaryError(f"device: {name} was asked for, but this machine has no CUDA GPU that torch can use.")
+    return device
+
+
+def default_path(rows: Rows, name: str) -> Path:
+    """Where a dictionary goes that nobody gave a place."""
+    model = rows.model.name if rows.model is not None else "activations"
+    return home.dictionary_path(model, rows.layer, user=name)
+
+
+def train_settings(cfg: SaeConfig, config: TrainConfig) -> TrainSettings:
+    """The card's account of a resolved configuration."""
+    penalised = config.architecture not in SELECTED
+    assert config.steps is not None
+    assert config.dead_after_tokens is not None
+    return TrainSettings(
+        architecture=config.architecture,
+        d_in=cfg.d_in,
+        d_out=cfg.d_out,
+        d_sae=cfg.d_sae,
+        k=config.k,
+        sparsity_coefficient=config.sparsity_coefficient if penalised else None,
+        sparsity_loss=config.sparsity_loss or "",
+        lr=config.lr,
+        lr_schedule=config.lr_schedule,
+        optimizer=config.optimizer,
+        batch_size=config.batch_size,
+        steps=config.steps,
+        seed=config.seed,
+        dtype=config.dtype,
+        dead_after_tokens=config.dead_after_tokens,
+        aux_k=config.aux_k or 0,
+        groups=list(config.groups) if config.groups else None,
+        full=config.model_dump(mode="json"),
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in ("aquin-nb", "torch"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
