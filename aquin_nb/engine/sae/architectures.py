@@ -50,11 +50,14 @@ class Batch:
 
 @dataclass(frozen=True)
 class Now:
-    """What the schedules say at this step: k, and the weights of the sparsity and the pre-activation penalty."""
+    """What the schedules say at this step: k, and the weights of the sparsity and the pre-activation penalty.
+
+    `dead`: dead latents of the whole dictionary; None where a rank sees all of them."""
 
     k: int
     sparsity: float
     pre_act: float
+    dead: int | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class Architecture(ABC):
 
     @abstractmethod
     def step(self, p: Parameters, batch: Batch, dead: Tensor, now: Now) -> StepResult:
-        """`dead` int64 [m] are the latents that have not fired for long."""
+        """`dead` int64 [m] are the latents that have not fired for long, of those this rank holds."""
 
     def state(self) -> dict[str, float]:
         """What the next step needs of this one, for a checkpoint."""
@@ -155,9 +158,11 @@ class Selected(Architecture):
 
     def step(self, p: Parameters, batch: Batch, dead: Tensor, now: Now) -> StepResult:
         centred = self._centred(p, batch.x)
-        aux: list[Tensor] = []
-        wanted = min(self.config.aux_k or 0, dead.numel()) if self.config.aux_coefficient else 0
-        pattern, z = self._select(p, centred, now.k, dead[:0] if wanted == 0 else dead, wanted, aux)
+        aux: list[tuple[Tensor, Tensor]] = []
+        # The number that all ranks know decides: those without a dead latent take part in the sums all the same.
+        everywhere = dead.numel() if now.dead is None else now.dead
+        wanted = min(self.config.aux_k or 0, everywhere) if self.config.aux_coefficient else 0
+        pattern, z = self._select(p, centred, now.k, dead, wanted, aux)
         f = z.relu()
         if self.groups is None:
             decode, decoded = pattern, pattern.decode(f, p.dec)
@@ -178,8 +183,8 @@ class Selected(Architecture):
         p.dec.grad = decode.transposed(f, grad_out)
         p.enc.grad = decode.transposed(grad_z, centred)
         p.b_enc.grad = decode.sum(grad_z)
-        if self.mesh.agree(wanted > 0):
-            self._aux(p, batch, centred, residual, torch.cat(aux) if wanted else None)
+        if wanted:
+            self._aux(p, batch, centred, residual, self._revivable(aux, wanted, p.enc.shape[0]))
         self._close(p, batch, total_grad)
         return StepResult(reconstruction, decode.sum((z > 0).to(z.dtype)).long())
 
@@ -197,9 +202,9 @@ class Selected(Architecture):
         return int(self.mesh.latents(torch.arange(self.config.d_sae))[0]) if d_sae < self.config.d_sae else 0
 
     def _select(
-        self, p: Parameters, centred: Tensor, k: int, dead: Tensor, wanted: int, aux: list[Tensor]
+        self, p: Parameters, centred: Tensor, k: int, dead: Tensor, wanted: int, aux: list[tuple[Tensor, Tensor]]
     ) -> tuple[Pattern, Tensor]:
-        """The active entries and their exact pre-activations; fills `aux` with `wanted` dead latents of each row.
+        """The active entries and their exact pre-activations; fills `aux` with up to `wanted` dead latents of each row.
 
         With a bfloat16 product, more candidates are taken and all are scored again in full precision, so that rounding
         only matters where it moves an entry by more than `SLACK` ranks.
@@ -227,7 +232,7 @@ class Selected(Architecture):
         return Pattern.fixed(indices.gather(1, at), d_sae), z.reshape(-1)
 
     def _select_batch(
-        self, p: Parameters, centred: Tensor, k: int, dead: Tensor, wanted: int, aux: list[Tensor]
+        self, p: Parameters, centred: Tensor, k: int, dead: Tensor, wanted: int, aux: list[tuple[Tensor, Tensor]]
     ) -> tuple[Pattern, Tensor]:
         """The n · k largest positive entries of the whole batch.
 
@@ -240,7 +245,7 @@ class Selected(Architecture):
         bound = self.hint * MARGIN
         while True:
             found: list[tuple[Tensor, Tensor, Tensor]] = []
-            seen: list[Tensor] = []
+            seen: list[tuple[Tensor, Tensor]] = []
             for place, pre in self._blocks(p, centred):
                 rows, indices, values = above(pre, bound)
                 found.append((rows + place.start, indices, values))
@@ -269,17 +274,23 @@ class Selected(Architecture):
         count = max(1, min(k * pre.shape[0], values.numel()) // self.mesh.latent_size)
         return values.topk(count).values[-1:].clamp(min=1e-6)
 
-    def _aux(self, p: Parameters, batch: Batch, centred: Tensor, residual: Tensor, indices: Tensor | None) -> None:
+    def _revivable(self, found: list[tuple[Tensor, Tensor]], wanted: int, d_sae: int) -> Pattern:
+        """The `wanted` strongest dead latents of each row, of those that this rank holds."""
+        values, indices = (torch.cat(part) for part in zip(*found, strict=True))
+        if self.mesh.latent_size == 1:
+            return Pattern.fixed(indices, d_sae)
+        offered = torch.full((values.shape[0], wanted), -torch.inf, device=values.device)
+        offered[:, : values.shape[1]] = values
+        least = self.mesh.gather_latents(offered, dim=1).topk(wanted, dim=1).values[:, -1:]
+        rows, at = (values >= least).nonzero(as_tuple=True)
+        return Pattern.ragged(rows, indices[rows, at], values.shape[0], d_sae)
+
+    def _aux(self, p: Parameters, batch: Batch, centred: Tensor, residual: Tensor, pattern: Pattern) -> None:
         """AuxK: dead latents model what the living left over, residual held constant (Gao et al. 2024, A.2).
 
-        Adds the gradient of aux_coefficient · Σ_b w_b ‖ê_b - e_b‖² with e = y - x̂ and ê the part of the `aux_k`
-        strongest dead latents of the row.
+        Adds the gradient of aux_coefficient · Σ_b w_b ‖ê_b - e_b‖² with e = y - x̂ and ê the part of the dead latents
+        in `pattern`.
         """
-        n, d_sae = centred.shape[0], p.enc.shape[0]
-        if indices is None:  # another rank has dead latents, and waits for this one's part of the sums
-            indices = torch.empty(n, 0, dtype=torch.int64, device=centred.device)
-        none = indices.reshape(-1)[:0]
-        pattern = Pattern.fixed(indices, d_sae) if indices.shape[1] else Pattern.ragged(none, none, n, d_sae)
         z = pattern.dots(centred, p.enc) + p.b_enc[pattern.indices]
         f = z.relu()
         weight = (2 * self.config.aux_coefficient * batch.weights).unsqueeze(1)
@@ -315,8 +326,9 @@ class Penalised(Architecture):
         run = self._sparse if sparse else self._dense
         result, entries = run(p, batch, centred, norms, frequency, now, revived)
         # All ranks must take the same path: their sums meet block by block.
-        counts = self.mesh.gather(torch.tensor([float(entries)], device=centred.device))
-        self.share = float(counts.mean()) / (centred.shape[0] * p.enc.shape[0])
+        mesh, count = self.mesh, torch.tensor(float(entries), device=centred.device)
+        size = centred.shape[0] * mesh.data_size * p.enc.shape[0] * mesh.latent_size
+        self.share = float(mesh.over_rows(mesh.over_latents(count))) / size
         return result
 
     def _sparse(
@@ -444,9 +456,10 @@ class Penalised(Architecture):
             grad(p.dec).addcmul_(p.dec, (by_norm() / norms.clamp(min=1e-12)).unsqueeze(1))
 
 
-def _strongest_dead(pre: Tensor, dead: Tensor, wanted: int, out: list[Tensor]) -> None:
+def _strongest_dead(pre: Tensor, dead: Tensor, wanted: int, out: list[tuple[Tensor, Tensor]]) -> None:
     if wanted:
-        out.append(dead[pre[:, dead].topk(wanted, dim=1, sorted=False).indices])
+        values, at = pre[:, dead].topk(min(wanted, dead.numel()), dim=1, sorted=False)
+        out.append((values, dead[at]))
 
 
 def _same(tensor: Tensor) -> Tensor:

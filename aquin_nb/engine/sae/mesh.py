@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
+
+from ...errors import DictionaryError
 
 
 class Mesh:
-    """One process alone: every sum is already complete. `distributed.DeviceMesh` is the one for several."""
+    """One process alone: every sum is already complete. `distributed.DeviceMesh` is the one for several.
+
+    Every method but the properties and `rows`, `latents` and `require_even` is called by all ranks, in the same order.
+    """
 
     data_size = 1
     data_rank = 0
@@ -19,12 +23,32 @@ class Mesh:
         """Whether this process writes files and reports."""
         return self.data_rank == 0 and self.latent_rank == 0
 
+    @property
+    def alone(self) -> bool:
+        """Whether there is no other rank."""
+        return self.data_size * self.latent_size == 1
+
+    def require_even(self, d_sae: int, batch_size: int) -> None:
+        """Refuse what does not split into equal parts: ranks whose blocks differ would wait for one another forever.
+
+        Raises:
+            DictionaryError: both numbers, and near ones that would do.
+        """
+        for name, size, parts, what in (
+            ("d_sae", d_sae, self.latent_size, "latent"),
+            ("batch_size", batch_size, self.data_size, "data"),
+        ):
+            if size % parts:
+                lower = size - size % parts
+                near = f"{lower:,} or {lower + parts:,}" if lower else f"{parts:,}"
+                raise DictionaryError(f"{name} ({size:,}) does not split over {parts} {what} ranks; {near} does.")
+
     def over_latents(self, tensor: Tensor) -> Tensor:
-        """Sum over the ranks that hold other latents of the same rows."""
+        """Sum, in place, over the ranks that hold other latents of the same rows."""
         return tensor
 
     def over_rows(self, tensor: Tensor) -> Tensor:
-        """Sum over the ranks that hold the same latents for other rows."""
+        """Sum, in place, over the ranks that hold the same latents for other rows."""
         return tensor
 
     def gather_latents(self, tensor: Tensor, dim: int) -> Tensor:
@@ -40,25 +64,12 @@ class Mesh:
         return batch
 
     def latents(self, tensor: Tensor, dim: int = 0) -> Tensor:
-        """This rank's latents of a tensor that every rank has whole."""
+        """This rank's latents of a tensor that every rank has whole, in memory of their own."""
         return tensor
 
     def agree(self, flag: bool) -> bool:
         """Whether any rank says so."""
         return flag
 
-    def wait(self) -> None:
-        """Return when every rank is here."""
-
 
 ALONE = Mesh()
-
-
-def split(size: int, parts: int, part: int) -> slice:
-    """The `part`-th of `parts` runs of `size` items, lengths as even as can be.
-
-    >>> [split(10, 3, i) for i in range(3)]
-    [slice(0, 4, None), slice(4, 7, None), slice(7, 10, None)]
-    """
-    bounds = torch.linspace(0, size, parts + 1, dtype=torch.float64).ceil().long().tolist()
-    return slice(bounds[part], bounds[part + 1])

@@ -59,6 +59,7 @@ class Run:
         local = self.p.enc.shape[0]
         self.silent = torch.zeros(local, dtype=torch.int64, device=device)
         self.dead = torch.empty(0, dtype=torch.int64, device=device)
+        self.dead_everywhere = 0
         self.window = Window(local, device)
         self.step = self.tokens = 0
         self.history: list[Point] = []
@@ -88,6 +89,7 @@ class Run:
         if self.step % DEAD_EVERY == 0:
             assert config.dead_after_tokens is not None
             self.dead = (self.silent >= config.dead_after_tokens).nonzero().squeeze(1)
+            self.dead_everywhere = int(mesh.over_latents(torch.tensor(self.dead.numel(), device=self.device)))
         result = self._architecture_step(batch)
         for parameter in self.p.all():
             mesh.over_rows(grad(parameter))
@@ -114,6 +116,7 @@ class Run:
             k=config.active(self.step) if config.k is not None else 0,
             sparsity=share * (config.sparsity_coefficient or 0.0),
             pre_act=share * config.pre_act_coefficient,
+            dead=self.dead_everywhere,
         )
         before = self.architecture.state()
         try:
@@ -124,11 +127,10 @@ class Run:
 
     def _clip(self) -> Tensor:
         """The norm of the whole gradient; with `grad_clip` it is scaled down to that."""
-        squares = [
-            self.mesh.over_latents(grad(t).square().sum()) if name not in SHARED else grad(t).square().sum()
-            for name, t in self.p.named().items()
-        ]
-        norm = torch.stack(squares).sum().sqrt()
+        squares = {name: grad(t).square().sum() for name, t in self.p.named().items()}
+        shared = [squares.pop(name) for name in SHARED if name in squares]
+        own = self.mesh.over_latents(torch.stack(list(squares.values())).sum())
+        norm = (own + torch.stack(shared).sum()).sqrt()
         if self.config.grad_clip is not None:
             factor = (self.config.grad_clip / norm.clamp(min=1e-12)).clamp(max=1.0)
             for parameter in self.p.all():
@@ -219,36 +221,35 @@ class Run:
             DictionaryError: what to try.
         """
         sums = torch.stack([parameter.sum() for parameter in self.p.all()])
-        if not bool(torch.isfinite(sums).all()):
+        if self.mesh.agree(not bool(torch.isfinite(sums).all())):
             raise self._diverged(f"The weights became NaN or infinite by step {self.step:,}.")
 
     def best(self) -> Parameters:
-        """The whole dictionary's weights: the exponential mean where one is kept."""
-        return self._whole(self.mean or self.p)
+        """The whole dictionary's weights, for the first rank: the exponential mean where one is kept.
 
-    def _whole(self, p: Parameters) -> Parameters:
-        gathered = p.clone()
-        for name, tensor in p.named().items():
-            if name in SHARED:
-                continue
-            whole = self.mesh.gather_latents(tensor.detach(), dim=0)
-            if name in gathered.extra:
-                gathered.extra[name] = whole
-            else:
-                setattr(gathered, name, whole)
-        return gathered
+        On the CPU where it was in parts: they were put there because one device is too small.
+        """
+        p = self.mean or self.p
+        if self.mesh.latent_size == 1:
+            return p.clone()
+        named = {name: self._whole(name, tensor) for name, tensor in p.named().items()}
+        return Parameters(named.pop("enc"), named.pop("dec"), named.pop("b_enc"), named.pop("b_dec"), named)
+
+    def _whole(self, name: str, tensor: Tensor) -> Tensor:
+        """A copy on the CPU, of all latents on the first rank and of none on the others, which only give their part."""
+        every = tensor if name in SHARED else self.mesh.gather_latents(tensor.detach(), dim=0)
+        # A copy in either case: the training goes on while a checkpoint is being written or looked at.
+        return every.detach().cpu().clone() if self.mesh.first else every.new_empty(0, device="cpu")
 
     def state(self) -> Snapshot:
-        """Everything the next step depends on, on the CPU and of the whole dictionary."""
-        mesh = self.mesh
+        """Everything the next step depends on, on the CPU and of the whole dictionary.
 
-        def whole(name: str, tensor: Tensor) -> Tensor:
-            # A copy in either case: the training goes on while a checkpoint is being written or looked at.
-            return (tensor if name in SHARED else mesh.gather_latents(tensor, dim=0)).detach().cpu().clone()
-
+        All ranks of a mesh call it; the first one has the result.
+        """
+        mesh, whole = self.mesh, self._whole
         moments = {name: self.optimizer.state[tensor] for name, tensor in self.p.named().items()}
         window = self.window.state()
-        window["fired"] = mesh.gather_latents(self.window.fired, dim=0).cpu().clone()
+        window["fired"] = whole("fired", self.window.fired)
         window["error"] = mesh.over_rows(self.window.error.clone()).cpu()
         return {
             "cfg": self.cfg.to_dict(),
@@ -262,7 +263,7 @@ class Run:
             },
             "mean": {name: whole(name, t) for name, t in self.mean.named().items()} if self.mean else None,
             "architecture": self.architecture.state(),
-            "silent": mesh.gather_latents(self.silent, dim=0).cpu().clone(),
+            "silent": whole("silent", self.silent),
             "dead": self._numbers(self.dead),
             "window": window,
             "history": torch.tensor([list(point) for point in self.history], dtype=torch.float64).reshape(
@@ -306,6 +307,7 @@ class Run:
         mask = torch.zeros(cfg.d_sae, dtype=torch.bool)
         mask[state["dead"]] = True
         run.dead = mesh.latents(mask).nonzero().squeeze(1).to(device)
+        run.dead_everywhere = int(state["dead"].numel())
         window = state["window"]
         run.window.restore(
             {

@@ -28,7 +28,7 @@ from .export import dictionary
 from .history import Point
 from .mesh import ALONE, Mesh
 from .metrics import Metrics, evaluate
-from .parameters import Scaling, initial, scaling
+from .parameters import Parameters, Scaling, initial, scaling
 from .record import SaeConfig
 from .run import Run, Snapshot
 from .verdict import Verdict, cut_short, judge
@@ -98,7 +98,8 @@ def fit(
     Args:
         stream: float32 batches; `stream.held_out` rows are never trained on.
         members: all with the same batch_size and seed; each starts at its own `resume` step, all the same one.
-        mesh: how several processes share the work.
+        mesh: how several processes share the work. All of them call with the same arguments, whatever one is told to
+            do in `control` all do, and the first one alone has outcomes and writes checkpoints.
 
     Raises:
         Interrupted: cancelled; carries the dictionaries so far, and checkpoints were written.
@@ -108,7 +109,8 @@ def fit(
     """
     control, place = control or Control(), torch.device(device)
     for member in members:
-        require_memory(member.cfg, member.config, place)
+        mesh.require_even(member.cfg.d_sae, stream.batch_size)
+        require_memory(member.cfg, member.config, place, mesh.latent_size)
     fresh = [member for member in members if member.resume is None]
     sample = _sample(stream) if fresh else None
     runs = [_begin(member, sample, place, mesh) for member in members]
@@ -124,19 +126,31 @@ def fit(
                 for member, run in zip(members, runs, strict=True):
                     if step <= _total(member):
                         _advance(member, run, rows)
-                control.tick("train", step, last, "steps")
+                _tick(control, mesh, step, last)
     except Cancelled as cancelled:
         for member, run in zip(members, runs, strict=True):
             _checkpoint(member, run, force=True)
-        outcomes = [_outcome(stream, member, run, complete=False) for member, run in zip(members, runs, strict=True)]
-        raise Interrupted(outcomes, runs[0].step, last) from cancelled
+        raise Interrupted(_outcomes(stream, members, runs, complete=False), runs[0].step, last) from cancelled
     except AquinError as error:
         raise _with_checkpoint(error, members) from error
-    return [_outcome(stream, member, run, complete=True) for member, run in zip(members, runs, strict=True)]
+    return _outcomes(stream, members, runs, complete=True)
 
 
-def require_memory(cfg: SaeConfig, config: TrainConfig, device: torch.device) -> None:
+def _tick(control: Control, mesh: Mesh, step: int, last: int) -> None:
+    """Report a step; all ranks stop after the same one."""
+    asked = False
+    try:
+        control.tick("train", step, last, "steps")
+    except Cancelled:
+        asked = True
+    if mesh.agree(asked):
+        raise Cancelled("Cancelled.")
+
+
+def require_memory(cfg: SaeConfig, config: TrainConfig, device: torch.device, parts: int = 1) -> None:
     """Refuse at once what cannot fit: weights, gradients, two moments and a block's pre-activations.
+
+    `parts`: devices that share the latents.
 
     Raises:
         OutOfMemory: with both figures and a width that would fit.
@@ -149,11 +163,11 @@ def require_memory(cfg: SaeConfig, config: TrainConfig, device: torch.device) ->
         available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     else:
         return
-    needed = a_latent * cfg.d_sae
+    needed = a_latent * cfg.d_sae // parts
     if needed > available:
         raise OutOfMemory(
             f"A dictionary of d_sae={cfg.d_sae:,} needs about {human_bytes(needed)} to train and {device} has"
-            f" {human_bytes(available)}. At most d_sae={available // a_latent:,} fits."
+            f" {human_bytes(available)}. At most d_sae={available // a_latent * parts:,} fits."
         )
 
 
@@ -171,7 +185,9 @@ def _begin(member: Member, sample: Tensor | None, device: torch.device, mesh: Me
     if member.resume is not None:
         return Run.resumed(member.cfg, member.config, member.resume, device, mesh)
     assert sample is not None
-    x, y = sample[:, member.inputs].to(device), sample[:, member.outputs].to(device)
+    # Whole dictionaries are made where there is room for them when they are to be cut up.
+    place = device if mesh.latent_size == 1 else torch.device("cpu")
+    x, y = sample[:, member.inputs].to(place), sample[:, member.outputs].to(place)
     scales: Scaling = scaling(x, y, member.config)
     parameters = initial(member.config, x * scales.scale_in, y * scales.scale_out, transcoder=member.cfg.transcoder)
     return Run(member.cfg, member.config, parameters, scales, device, mesh)
@@ -188,6 +204,11 @@ def _advance(member: Member, run: Run, rows: Tensor) -> None:
             if not _memory_ran_out(error):
                 raise
             problem = str(error).splitlines()[0]
+        if not run.mesh.alone:  # the other ranks are in the midst of this step's sums
+            raise OutOfMemory(
+                f"{run.device} ran out of memory at step {run.step + 1:,} ({problem}). Resume with block_rows set to"
+                f" less than {max(2, run.architecture.rows_at_once):,}, or with more latent ranks."
+            )
         # Outside the handler: the traceback would keep alive what must be freed for the next try.
         gc.collect()
         if run.device.type == "cuda":
@@ -214,7 +235,8 @@ def _memory_ran_out(error: RuntimeError) -> bool:
 def _checkpoint(member: Member, run: Run, *, force: bool = False) -> None:
     if member.checkpoints is None or run.step == 0:
         return
-    if not force and not run.mesh.agree(member.checkpoints.due(run.step)):
+    # The first rank's clock counts: it alone writes, and so knows when it last did.
+    if not force and not run.mesh.agree(run.mesh.first and member.checkpoints.due(run.step)):
         return
     run.require_finite()
     state = run.state()  # every rank takes part: the first one writes the whole
@@ -240,20 +262,34 @@ def _with_checkpoint(error: AquinError, members: Sequence[Member]) -> AquinError
     return error
 
 
-def _outcome(stream: ShuffledStream, member: Member, run: Run, *, complete: bool) -> TrainOutcome:
+def _outcomes(
+    stream: ShuffledStream, members: Sequence[Member], runs: Sequence[Run], *, complete: bool
+) -> list[TrainOutcome]:
+    """Of the first rank; the others, which have none, need not wait for it."""
+    weights = [(run.best(), run.dead_count()) for run in runs]
+    if not runs[0].mesh.first:
+        return []
+    return [
+        _outcome(stream, member, run, best, dead, complete=complete)
+        for member, run, (best, dead) in zip(members, runs, weights, strict=True)
+    ]
+
+
+def _outcome(
+    stream: ShuffledStream, member: Member, run: Run, best: Parameters, dead: int, *, complete: bool
+) -> TrainOutcome:
     cfg = replace(member.cfg, step=run.step, rows=stream.rows, complete=complete)
     calibration = None
     if member.config.architecture in SELECTED[1:]:
-        calibration = _sample(stream)[:, member.inputs].to(run.device) * run.scaling.scale_in
-    sae = dictionary(cfg, run.best(), run.scaling, calibration)
+        calibration = _sample(stream)[:, member.inputs].to(best.enc.device) * run.scaling.scale_in
+    sae = dictionary(cfg, best, run.scaling, calibration)
     held = stream.held_out(SAMPLE_ROWS)
     held_out = None
     if held.shape[0] >= MIN_HELD_OUT:
-        held_out = evaluate(sae, held[:, member.inputs].to(run.device), held[:, member.outputs].to(run.device))
+        held_out = evaluate(sae, held[:, member.inputs].to(sae.device), held[:, member.outputs].to(sae.device))
     tail = [point.fvu for point in run.history[-max(1, len(run.history) // 10) :]]
     train_fvu = sum(tail) / len(tail) if tail else math.nan
     recon = [point.recon_mse for point in run.history]
-    dead = run.dead_count()
     verdict = judge(stream.rows, cfg.d_sae, dead, recon, train_fvu, held_out)
     if not complete:
         verdict = cut_short(verdict, run.step, _total(member))
