@@ -1,111 +1,144 @@
-"""The hand-written arithmetic equals autograd's in float64."""
+"""The sparse arithmetic equals the dense one, in float64, whatever the pattern."""
 
-from dataclasses import replace
+from __future__ import annotations
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.nn.functional import normalize
+from torch import Tensor
 
-from aquin_nb.engine.sae.architectures import Parameters, ReLU, TopK
-from aquin_nb.engine.sae.config import TrainOptions
-from aquin_nb.engine.sae.kernels import Transposed, decode_sparse, row_dots, top_k
+from aquin_nb.engine.sae.kernels import Pattern, above, decode_sparse, top_k
 
-N, D, F, K = 12, 10, 64, 5
-
-
-def parameters(seed: int = 0) -> Parameters:
-    g = torch.Generator().manual_seed(seed)
-    dec = normalize(torch.randn(F, D, generator=g, dtype=torch.float64), dim=1)
-    return Parameters(
-        torch.randn(F, D, generator=g, dtype=torch.float64),
-        dec,
-        0.1 * torch.randn(F, generator=g, dtype=torch.float64),
-        0.1 * torch.randn(D, generator=g, dtype=torch.float64),
-    )
+D = 5
+WIDTHS = st.sampled_from([8, 16, 37, 40, 64, 128])
 
 
-def batch(seed: int = 1) -> torch.Tensor:
-    return torch.randn(N, D, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+def normal(*shape: int, seed: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-@given(st.integers(1, 6), st.sampled_from([8, 16, 40, 64, 128, 37]), st.integers(1, 8), st.integers(0, 10_000))
-def test_two_stage_top_k_equals_topk(n: int, width: int, k: int, seed: int) -> None:
-    pre = torch.randn(n, width, generator=torch.Generator().manual_seed(seed))
+def mask(n: int, width: int, share: float, seed: int) -> Tensor:
+    """Which entries are active: about `share` of them, and none at all in some rows and latents."""
+    chosen = torch.rand(n, width, generator=torch.Generator().manual_seed(seed)) < share
+    chosen[::3] = False
+    return chosen
+
+
+def ragged(chosen: Tensor) -> Pattern:
+    rows, indices = chosen.nonzero(as_tuple=True)
+    return Pattern.ragged(rows, indices, *chosen.shape)
+
+
+SHAPES = {
+    "n": st.integers(1, 7),
+    "width": WIDTHS,
+    "share": st.sampled_from([0.0, 0.05, 0.4, 1.0]),
+    "seed": st.integers(0, 10_000),
+}
+
+
+@given(st.integers(1, 6), WIDTHS, st.integers(1, 8), st.integers(0, 10_000))
+def test_top_k_is_the_k_largest_of_each_row(n: int, width: int, k: int, seed: int) -> None:
+    pre = normal(n, width, seed=seed)
     values, indices = top_k(pre, k)
     assert torch.equal(values.sort(dim=1, descending=True).values, pre.topk(k, dim=1).values)
     assert torch.equal(pre.gather(1, indices), values)
     assert all(len(set(row)) == k for row in indices.tolist())
 
 
-def test_sparse_products_equal_dense_ones() -> None:
-    W = parameters().dec
-    values, indices = top_k(batch() @ parameters().enc.T, K)
-    dense = torch.zeros(N, F, dtype=torch.float64).scatter_(1, indices, values)
-    torch.testing.assert_close(decode_sparse(values, indices, W), dense @ W)
-    grad = batch(2)
-    torch.testing.assert_close(row_dots(grad, W, indices), (grad @ W.T).gather(1, indices))
-    pattern = Transposed(indices, F)
-    torch.testing.assert_close(pattern.matmul(values, grad), dense.T @ grad)
+@given(st.integers(1, 4), WIDTHS, st.integers(1, 8), st.integers(0, 10_000))
+def test_top_k_takes_as_many_of_equal_values_as_it_must(n: int, width: int, k: int, seed: int) -> None:
+    pre = torch.randint(0, 3, (n, width), generator=torch.Generator().manual_seed(seed)).float()
+    values, indices = top_k(pre, k)
+    assert torch.equal(values.sort(dim=1, descending=True).values, pre.topk(k, dim=1).values)
+    assert torch.equal(pre.gather(1, indices), values)
+    assert all(len(set(row)) == k for row in indices.tolist())
+
+
+@given(st.integers(1, 6), WIDTHS, st.sampled_from([-10.0, -0.3, 0.0, 0.7, 10.0]), st.booleans(), st.integers(0, 10_000))
+def test_above_is_every_entry_over_its_bound_row_by_row(
+    n: int, width: int, bound: float, by_latent: bool, seed: int
+) -> None:
+    pre = normal(n, width, seed=seed)
+    limit = bound + normal(width, seed=seed + 1) if by_latent else bound
+    rows, indices, values = above(pre, limit)
+    assert torch.equal(values, pre[rows, indices])
+    assert bool((rows.diff() >= 0).all())
+    found = torch.zeros_like(pre, dtype=torch.bool)
+    found[rows, indices] = True
+    assert torch.equal(found, pre > limit)
+    assert rows.numel() == int(found.sum()), "no entry twice"
+
+
+@given(**SHAPES)
+def test_products_of_a_pattern(n: int, width: int, share: float, seed: int) -> None:
+    chosen = mask(n, width, share, seed)
+    pattern, values = ragged(chosen), normal(n, width, seed=seed)[chosen]
+    dense = torch.zeros(n, width, dtype=torch.float64)
+    dense[chosen] = values
+    W, rows = normal(width, D, seed=seed + 1), normal(n, D, seed=seed + 2)
+    torch.testing.assert_close(pattern.decode(values, W), dense @ W)
+    torch.testing.assert_close(pattern.dots(rows, W), (rows @ W.T)[chosen])
+    torch.testing.assert_close(pattern.transposed(values, rows), dense.T @ rows)
     torch.testing.assert_close(pattern.sum(values), dense.sum(0))
+    torch.testing.assert_close(pattern.sum_rows(values), dense.sum(1))
+    assert torch.equal(pattern.rows, chosen.nonzero()[:, 0])
+    assert pattern.n == n
 
 
-def by_autograd(p: Parameters, loss: torch.Tensor) -> list[torch.Tensor]:
-    return list(torch.autograd.grad(loss, p.all()))
+@given(st.integers(1, 6), WIDTHS, st.integers(1, 8), st.integers(0, 10_000))
+def test_a_pattern_of_k_in_each_row(n: int, width: int, k: int, seed: int) -> None:
+    values, indices = top_k(normal(n, width, seed=seed), k)
+    pattern = Pattern.fixed(indices, width)
+    dense = torch.zeros(n, width, dtype=torch.float64).scatter_(1, indices, values)
+    W, rows = normal(width, D, seed=seed + 1), normal(n, D, seed=seed + 2)
+    torch.testing.assert_close(decode_sparse(values, indices, W), dense @ W)
+    torch.testing.assert_close(pattern.decode(values.reshape(-1), W), dense @ W)
+    torch.testing.assert_close(pattern.dots(rows, W).view(n, k), (rows @ W.T).gather(1, indices))
+    torch.testing.assert_close(pattern.transposed(values.reshape(-1), rows), dense.T @ rows)
+    torch.testing.assert_close(pattern.sum_rows(values.reshape(-1)), dense.sum(1))
+    assert pattern.rows.tolist() == [row for row in range(n) for _ in range(k)]
 
 
-def leaves(p: Parameters) -> Parameters:
-    return Parameters(*(t.clone().requires_grad_(True) for t in p.all()))
+@given(**SHAPES)
+def test_a_pattern_keeps_what_a_mask_keeps(n: int, width: int, share: float, seed: int) -> None:
+    chosen = mask(n, width, share, seed)
+    values = normal(n, width, seed=seed)[chosen]
+    kept = values > 0
+    pattern = ragged(chosen).keep(kept)
+    dense = torch.zeros(n, width, dtype=torch.float64)
+    dense[chosen] = values
+    W = normal(width, D, seed=seed + 1)
+    assert (pattern.n, pattern.d_sae) == (n, width)
+    torch.testing.assert_close(pattern.decode(values[kept], W), dense.relu() @ W)
 
 
-@pytest.mark.parametrize("dead_share", [0.0, 0.3])
-def test_topk_gradients_equal_autograd(dead_share: float) -> None:
-    options = TrainOptions(d_sae=F, k=K, aux_k=7, batch_size=N, steps=10)
-    dead = torch.zeros(F, dtype=torch.bool)
-    dead[: int(F * dead_share)] = True
-    x = batch()
-    manual = parameters()
-    result = TopK(options).step(manual, x, dead)
-
-    p = leaves(parameters())
-    pre = (x - p.b_dec) @ p.enc.T + p.b_enc
-    values, indices = pre.topk(K, dim=1)
-    f = torch.zeros(N, F, dtype=torch.float64).scatter(1, indices, values.relu())
-    reconstruction = f @ p.dec + p.b_dec
-    loss = (reconstruction - x).square().sum() / N
-    if dead_share:
-        masked = pre.masked_fill(~dead, float("-inf"))
-        v, i = masked.topk(min(7, int(dead.sum())), dim=1)
-        g = torch.zeros(N, F, dtype=torch.float64).scatter(1, i, v.relu())
-        residual = (x - reconstruction).detach()
-        loss = loss + options.aux_alpha * (g @ p.dec - residual).square().sum() / N
-    torch.testing.assert_close(result.reconstruction, reconstruction.detach())
-    assert torch.equal(result.fired, (f > 0).any(0))
-    for mine, theirs in zip(manual.all(), by_autograd(p, loss), strict=True):
-        torch.testing.assert_close(mine.grad, theirs)
+@given(st.integers(1, 5), st.integers(1, 4), WIDTHS, st.integers(0, 10_000))
+def test_fewer_rows_are_read_as_if_repeated(n: int, times: int, width: int, seed: int) -> None:
+    chosen = mask(n * times, width, 0.4, seed)
+    values, rows = normal(n * times, width, seed=seed)[chosen], normal(n, D, seed=seed + 2)
+    dense = torch.zeros(n * times, width, dtype=torch.float64)
+    dense[chosen] = values
+    torch.testing.assert_close(ragged(chosen).transposed(values, rows), dense.T @ rows.repeat(times, 1))
 
 
-def test_relu_gradients_equal_autograd() -> None:
-    options = TrainOptions(architecture="relu", d_sae=F, l1=0.3, batch_size=N, steps=10)
-    x, manual = batch(), parameters()
-    ReLU(options).step(manual, x, torch.zeros(F, dtype=torch.bool))
-    p = leaves(parameters())
-    f = ((x - p.b_dec) @ p.enc.T + p.b_enc).relu()
-    loss = (f @ p.dec + p.b_dec - x).square().sum() / N + 0.3 * f.sum() / N
-    for mine, theirs in zip(manual.all(), by_autograd(p, loss), strict=True):
-        torch.testing.assert_close(mine.grad, theirs)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_entries_above_a_bound_in_the_training_dtypes(dtype: torch.dtype) -> None:
+    pre = normal(9, 64, seed=3).to(dtype)
+    rows, indices, values = above(pre, 0.5)
+    assert values.dtype == dtype
+    assert rows.numel() == int((pre > 0.5).sum())
+    assert torch.equal(pre[rows, indices], values)
 
 
-def test_a_bfloat16_selection_gives_the_float32_gradients() -> None:
-    """Only which latents are looked at is decided in bfloat16; with eight to spare, these rows pick the same ones."""
-    options = TrainOptions(d_sae=F, k=K, aux_k=7, batch_size=N, steps=10)
-    dead = torch.arange(F) < 16
-    exact, low = (Parameters(*(t.float() for t in parameters().all())) for _ in range(2))
-    x = batch().float()
-    one = TopK(options).step(exact, x, dead)
-    two = TopK(replace(options, matmul_dtype="bfloat16")).step(low, x, dead)
-    torch.testing.assert_close(two.reconstruction, one.reconstruction)
-    assert torch.equal(two.fired, one.fired)
-    for mine, theirs in zip(low.all(), exact.all(), strict=True):
-        torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-4, atol=1e-5)
+def test_transposed_views_are_read_as_they_stand() -> None:
+    """The operators behind a pattern take memory in order: a view must not be read as its base."""
+    chosen = mask(6, 8, 0.5, 0)
+    pattern, values = ragged(chosen), normal(6, 8, seed=0)[chosen]
+    dense = torch.zeros(6, 8, dtype=torch.float64)
+    dense[chosen] = values
+    rows, W = normal(D, 6, seed=1).T, normal(D, 8, seed=2).T
+    torch.testing.assert_close(pattern.dots(rows, W), (rows @ W.T)[chosen])
+    torch.testing.assert_close(pattern.transposed(values, rows), dense.T @ rows)
+    torch.testing.assert_close(pattern.decode(values, W), dense @ W)
