@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from .dispatch import current
+
 GROUPS = 8
 
 
@@ -74,7 +76,8 @@ class Pattern:
     """
 
     def __init__(self, indices: Tensor, offsets: Tensor, d_sae: int) -> None:
-        self.indices, self.offsets, self.d_sae = indices, offsets, d_sae
+        # torch's CUDA kernel of `dots` reads these two as if they were contiguous, and does not check.
+        self.indices, self.offsets, self.d_sae = indices.contiguous(), offsets, d_sae
         self._k: int | None = None
 
     @classmethod
@@ -89,7 +92,7 @@ class Pattern:
     def ragged(cls, rows: Tensor, indices: Tensor, n: int, d_sae: int) -> Pattern:
         """Entries (rows[i], indices[i]) in ascending order of rows."""
         out = cls(indices, torch.searchsorted(rows, torch.arange(n + 1, device=rows.device)), d_sae)
-        out.rows = rows
+        out.rows = rows.contiguous()
         return out
 
     @property
@@ -106,28 +109,20 @@ class Pattern:
 
     def keep(self, mask: Tensor) -> Pattern:
         """The entries where `mask` (bool [nnz]) holds; values are to be masked alike."""
-        return Pattern.ragged(self.rows[mask], self.indices[mask], self.n, self.d_sae)
+        kept = mask.nonzero().squeeze(1)  # once: it makes a GPU wait, and so would every index with a mask
+        return Pattern.ragged(self.rows[kept], self.indices[kept], self.n, self.d_sae)
 
     def decode(self, values: Tensor, W: Tensor) -> Tensor:
         """Σ over the entries of each row of value · W[latent]: [nnz], [d_sae, d] -> [n, d]."""
         if values.numel() == 0:
             return W.new_zeros(self.n, W.shape[1])
-        return embedding_bag(
-            self.indices, W, self.offsets, per_sample_weights=values, mode="sum", include_last_offset=True
-        )
+        return current(W).decode(values, self.indices, self.offsets, W)
 
     def dots(self, dense: Tensor, W: Tensor) -> Tensor:
-        """⟨dense[row], W[latent]⟩ for each entry: [n, d], [d_sae, d] -> [nnz].
-
-        It is the gradient of `decode` in its values, and torch has that one operator; calling it directly saves the
-        forward pass that autograd would need first.
-        """
+        """⟨dense[row], W[latent]⟩ for each entry: [n, d], [d_sae, d] -> [nnz]."""
         if self.indices.numel() == 0:
             return dense.new_zeros(0)
-        dots: Tensor = torch.ops.aten._embedding_bag_per_sample_weights_backward(
-            dense.contiguous(), W, self.indices, self.offsets[:-1], self.rows, 0
-        )
-        return dots
+        return current(W).dots(dense, W, self.indices, self.offsets, self.rows)
 
     @cached_property
     def _latent_major(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -146,9 +141,7 @@ class Pattern:
         order, rows, offsets = self._latent_major
         if dense.shape[0] != self.n:
             rows = rows % dense.shape[0]
-        return embedding_bag(
-            rows, dense, offsets, per_sample_weights=values[order], mode="sum", include_last_offset=True
-        )
+        return current(dense).transposed(values[order], rows, offsets, dense)
 
     def sum(self, values: Tensor) -> Tensor:
         """Σ over the entries of each latent: [nnz] -> [d_sae]."""
