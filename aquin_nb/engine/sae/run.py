@@ -11,6 +11,7 @@ from torch import Tensor
 from ...errors import DictionaryError
 from .architectures import Batch, Now, StepResult, build
 from .config import TrainConfig
+from .dispatch import prepare
 from .history import BINS, Point, Window, mean_cosine
 from .mesh import ALONE, Mesh
 from .parameters import Parameters, Scaling, grad, hold_norm, remove_parallel
@@ -64,7 +65,7 @@ class Run:
         self.step = self.tokens = 0
         self.history: list[Point] = []
         self.density: list[int] = [0] * BINS
-        self.notes: list[str] = []
+        self.notes = prepare(self.p.enc, self.p.dec, rows=config.batch_size // mesh.data_size, active=config.k or 32)
         self.advice: list[str] = []
         self._watched = self.p.dec[:WATCHED].clone()
 
