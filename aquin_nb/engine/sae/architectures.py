@@ -279,7 +279,7 @@ class Selected(Architecture):
         values, indices = (torch.cat(part) for part in zip(*found, strict=True))
         if self.mesh.latent_size == 1:
             return Pattern.fixed(indices, d_sae)
-        offered = torch.full((values.shape[0], wanted), -torch.inf, device=values.device)
+        offered = values.new_full((values.shape[0], wanted), -torch.inf)
         offered[:, : values.shape[1]] = values
         least = self.mesh.gather_latents(offered, dim=1).topk(wanted, dim=1).values[:, -1:]
         rows, at = (values >= least).nonzero(as_tuple=True)
