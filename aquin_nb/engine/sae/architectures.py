@@ -32,9 +32,11 @@ SPARSE_BELOW = {torch.float32: 0.03, torch.float64: 0.03, torch.bfloat16: 0.006}
 """Share of active entries below which the sparse products of `Penalised` are cheaper than dense ones: a sparse entry
 costs about as much as 20 dense ones, and 7 times fewer where bfloat16 matrix units speed up the dense ones only."""
 
-BLOCK_BYTES = 24 << 20
-"""Of a block's pre-activations: below glibc's largest threshold for mmap, so that temporaries of a block's size are
-recycled instead of being page-faulted in again."""
+BLOCK_BYTES = {"cpu": 24 << 20, "cuda": 512 << 20}
+"""Of a block's pre-activations. On a CPU it is kept below glibc's largest threshold for mmap, so that temporaries of a
+block's size are recycled instead of being page-faulted in again; where there are none (`Selected`), larger blocks
+spend less on packing the weights for each product."""
+SELECTED_BLOCK_BYTES = {"cpu": 128 << 20, "cuda": 512 << 20}
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class StepResult:
 
 class Architecture(ABC):
     """Fills `.grad` of every parameter for one batch; every rank of a mesh does so for its rows and latents."""
+
+    block_bytes = BLOCK_BYTES
 
     def __init__(self, config: TrainConfig, *, transcoder: bool = False, mesh: Mesh = ALONE) -> None:
         self.config, self.transcoder, self.mesh = config, transcoder, mesh
@@ -125,7 +129,8 @@ class Architecture(ABC):
         """
         n, d_sae = centred.shape[0], p.enc.shape[0]
         dtype = self.low or centred.dtype
-        rows = self.block_rows or max(256, BLOCK_BYTES // (d_sae * dtype.itemsize))
+        room = self.block_bytes.get(centred.device.type, 24 << 20)
+        rows = self.block_rows or max(256, room // (d_sae * dtype.itemsize))
         rows = min(rows, n)
         if self._buffer.shape != (rows, d_sae) or self._buffer.device != centred.device or self._buffer.dtype != dtype:
             self._buffer = torch.empty((rows, d_sae), device=centred.device, dtype=dtype)
@@ -143,6 +148,8 @@ class Architecture(ABC):
 
 class Selected(Architecture):
     """topk, batchtopk and matryoshka: the largest pre-activations are kept, and dead latents pulled back by AuxK."""
+
+    block_bytes = SELECTED_BLOCK_BYTES
 
     def __init__(self, config: TrainConfig, *, transcoder: bool = False, mesh: Mesh = ALONE) -> None:
         super().__init__(config, transcoder=transcoder, mesh=mesh)

@@ -95,7 +95,7 @@ class Run:
         for parameter in self.p.all():
             mesh.over_rows(grad(parameter))
         if config.unit_decoder:
-            remove_parallel(self.p)
+            remove_parallel(self.p, config.decoder_norm)
         assert config.steps is not None
         assert config.log_every is not None
         logged = (self.step + 1) % config.log_every == 0 or self.step == 0 or self.step + 1 == config.steps
@@ -107,7 +107,7 @@ class Run:
         self.silent = (self.silent + n).masked_fill_(fired > 0, 0)
         self.tokens += n
         self.step += 1
-        self.window.add((result.reconstruction - batch.y).square().sum(), fired, n)
+        self.window.add(_square(result.reconstruction - batch.y), fired, n)
         return self._point(lr, norm, batch, result) if logged and norm is not None else None
 
     def _architecture_step(self, batch: Batch) -> StepResult:
@@ -128,7 +128,7 @@ class Run:
 
     def _clip(self) -> Tensor:
         """The norm of the whole gradient; with `grad_clip` it is scaled down to that."""
-        squares = {name: grad(t).square().sum() for name, t in self.p.named().items()}
+        squares = {name: _square(grad(t)) for name, t in self.p.named().items()}
         shared = [squares.pop(name) for name in SHARED if name in squares]
         own = self.mesh.over_latents(torch.stack(list(squares.values())).sum())
         norm = (own + torch.stack(shared).sum()).sqrt()
@@ -328,6 +328,11 @@ class Run:
                 " sums round differently, so the weights are equal to those of an uninterrupted run but not to the bit."
             )
         return run
+
+
+def _square(tensor: Tensor) -> Tensor:
+    """Σ of squares, without a tensor of them."""
+    return torch.linalg.vector_norm(tensor).square()
 
 
 def _point(row: list[float]) -> Point:
