@@ -80,6 +80,8 @@ class Architecture(ABC):
         self.low = torch.bfloat16 if config.dtype == "bfloat16" else None
         self.block_rows = config.block_rows
         self._buffer = torch.empty(0)
+        self.rows_at_once = 0
+        """Rows of the block last asked for, whether or not there was room for it; 0 before the first step."""
 
     @abstractmethod
     def step(self, p: Parameters, batch: Batch, dead: Tensor, now: Now) -> StepResult:
@@ -91,11 +93,6 @@ class Architecture(ABC):
 
     def restore(self, state: dict[str, float]) -> None:  # noqa: B027  most have no state
         """Take `state()` back."""
-
-    @property
-    def rows_at_once(self) -> int:
-        """Rows of the block in use; 0 before the first step."""
-        return self._buffer.shape[0]
 
     def forget_buffers(self) -> None:
         """Free what is kept between steps."""
@@ -131,7 +128,7 @@ class Architecture(ABC):
         dtype = self.low or centred.dtype
         room = self.block_bytes.get(centred.device.type, 24 << 20)
         rows = self.block_rows or max(256, room // (d_sae * dtype.itemsize))
-        rows = min(rows, n)
+        self.rows_at_once = rows = min(rows, n)
         if self._buffer.shape != (rows, d_sae) or self._buffer.device != centred.device or self._buffer.dtype != dtype:
             self._buffer = torch.empty((rows, d_sae), device=centred.device, dtype=dtype)
         weight, bias, x = p.enc.to(dtype).T, p.b_enc.to(dtype), centred.to(dtype)
@@ -371,7 +368,7 @@ class Penalised(Architecture):
         at = self.gate.penalised
         norm = take(norms)
         slope = derivative(
-            self.config, heads[at] * norm, row_sums, take(frequency) if frequency is not None else None
+            self.config, self._weighted(heads[at], norm), row_sums, take(frequency) if frequency is not None else None
         ).mul_(now.sparsity / batch.total)
         grads[at] = grads[at] + slope * norm
         l0 = now.sparsity / batch.total if self.config.sparsity_loss == "l0" else 0.0
@@ -412,7 +409,10 @@ class Penalised(Architecture):
             grads = [g.to(dtype) @ dec.T for g in grads_out]
             norm = norms.to(dtype)
             slope = derivative(
-                self.config, heads[at] * norm, self._row_sums, frequency.to(dtype) if frequency is not None else None
+                self.config,
+                self._weighted(heads[at], norm),
+                self._row_sums,
+                frequency.to(dtype) if frequency is not None else None,
             ).mul_(now.sparsity / batch.total)
             grads[at].addcmul_(slope, norm)
             l0 = now.sparsity / batch.total if self.config.sparsity_loss == "l0" else 0.0
@@ -425,14 +425,18 @@ class Penalised(Architecture):
             if not self.config.unit_decoder:
                 by_norm += _totals(slope * heads[at], by_norm.dtype)
             reconstruction[place], grad_out[place] = outs[0], grads_out[0]
-            fired += (heads[0] > 0).sum(0)
-            if isinstance(bound, Tensor):
-                entries += int((pre > bound).sum())
+            fired += heads[0].sign().sum(0, dtype=torch.float32).long()  # a count of booleans is many times slower
+            if isinstance(bound, Tensor) and place.start == 0:  # one block tells how dense the step is
+                entries = int((pre > bound).sum()) * batch.x.shape[0] // place.stop
         self._norm_gradient(p, norms, lambda: by_norm)
         self._close(p, batch, grad_out)
         for name, total in totals.items():
             grad(p.named()[name]).add_(total)
         return StepResult(reconstruction, fired), entries or int(fired.sum())
+
+    def _weighted(self, head: Tensor, norm: Tensor) -> Tensor:
+        """g = f · ‖W_dec‖, which the derivative of a plain sum does not look at."""
+        return head if self.config.sparsity_loss == "lp" and self.config.p == 1 else head * norm
 
     def _row_sums(self, tensor: Tensor) -> Tensor:
         return self.mesh.over_latents(tensor.sum(1, keepdim=True))

@@ -351,4 +351,9 @@ def _optimizer(p: Parameters, config: TrainConfig) -> torch.optim.Optimizer:
         for name, tensor in p.named().items()
     ]
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=config.lr, betas=config.betas, fused=p.enc.device.type in ("cpu", "cuda"))
+    optimizer = kind(groups, lr=config.lr, betas=config.betas, fused=p.enc.device.type in ("cpu", "cuda"))
+    for tensor in p.all():
+        # Now, not in the first step: memory that runs out there would leave some tensors updated and some not.
+        moments = {name: torch.zeros_like(tensor) for name in ("exp_avg", "exp_avg_sq")}
+        optimizer.state[tensor] = {"step": torch.zeros((), device=tensor.device)} | moments
+    return optimizer

@@ -113,6 +113,7 @@ def fit(
         require_memory(member.cfg, member.config, place, mesh.latent_size)
     fresh = [member for member in members if member.resume is None]
     sample = _sample(stream) if fresh else None
+    stream.held_out(SAMPLE_ROWS)  # read at the end: a bad value there is to be found before the work
     runs = [_begin(member, sample, place, mesh) for member in members]
     del sample
     start, last = runs[0].step, max(_total(member) for member in members)
@@ -130,10 +131,17 @@ def fit(
     except Cancelled as cancelled:
         for member, run in zip(members, runs, strict=True):
             _checkpoint(member, run, force=True)
-        raise Interrupted(_outcomes(stream, members, runs, complete=False), runs[0].step, last) from cancelled
+        at = max(run.step for run in runs)
+        raise Interrupted(_outcomes(stream, members, runs, complete=False), at, last) from cancelled
     except AquinError as error:
         raise _with_checkpoint(error, members) from error
-    return _outcomes(stream, members, runs, complete=True)
+    try:
+        return _outcomes(stream, members, runs, complete=True)
+    except Exception:
+        if mesh.alone:  # the steps are done, and judging them is not worth doing them again
+            for member, run in zip(members, runs, strict=True):
+                _checkpoint(member, run, force=True)
+        raise
 
 
 def _tick(control: Control, mesh: Mesh, step: int, last: int) -> None:
