@@ -63,15 +63,20 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--text-key", default="text", help="the key that holds the text of a row")
     train.add_argument("--activations", help="an activation store or a capture folder")
     train.add_argument("--checkpoint")
-    for name in ("tokens", "d-sae", "k", "steps", "batch-size"):
+    train.add_argument("--config", help="every other setting: a TOML, JSON or YAML file")
+    for name in ("tokens", "d-sae", "k", "steps", "batch-size", "seed"):
         train.add_argument(f"--{name}", type=int)
-    train.add_argument("--lr", type=float)
-    train.add_argument("--l1", type=float)
-    train.add_argument("--seed", type=int, default=0)
-    train.add_argument("--architecture", choices=["topk", "relu"], default="topk")
+    for name in ("epochs", "lr", "sparsity-coefficient"):
+        train.add_argument(f"--{name}", type=float)
+    train.add_argument("--architecture", help="topk (default), batchtopk, relu, jumprelu, gated or matryoshka")
     train.add_argument("--quick", action="store_true")
     _places(train)
     train.set_defaults(run=_train)
+
+    resume = sae.add_parser("resume", help="go on with a training that was stopped or killed")
+    resume.add_argument("output", help="the .pt that it was to write")
+    resume.add_argument("--config", help="checked to be the one that the run began with")
+    resume.set_defaults(run=_resume)
 
     diff = sae.add_parser("diff", help="a fine-tuned checkpoint through a dictionary")
     _model(diff)
@@ -151,14 +156,32 @@ def _numbers(text: str) -> list[int]:
 def _train(args: argparse.Namespace) -> None:
     from .progress import terminal
 
-    keys = ["corpus", "activations", "checkpoint", "tokens", "d_sae", "k", "steps", "batch_size", "lr", "l1", "seed"]
-    keys += ["text_key", "architecture", "quick", "name", "output"]
+    keys = [
+        "config",
+        "corpus",
+        "activations",
+        "checkpoint",
+        "tokens",
+        "d_sae",
+        "k",
+        "steps",
+        "epochs",
+        "batch_size",
+        "lr",
+    ]
+    keys += ["sparsity_coefficient", "seed", "text_key", "architecture", "quick", "name", "output"]
     job = _session(args).sae.train(args.layer, **{key: getattr(args, key) for key in keys})
     try:
         print(terminal(job))
     except KeyboardInterrupt:
         job.cancel()
         print(terminal(job))
+
+
+def _resume(args: argparse.Namespace) -> None:
+    from .verbs.bare import sae_resume
+
+    print(sae_resume(args.output, config=args.config))
 
 
 def _diff(args: argparse.Namespace) -> None:

@@ -31,7 +31,7 @@ def test_capture_train_and_align(capsys: pytest.CaptureFixture[str], home: Path)
     [
         (["capture-activations", "--model", "tinny"], "tiny"),
         (["capture-activations", "--layers", "three"], "--layers wants"),
-        (["sae", "train", "--lr", "inf"], "lr must be positive and finite"),
+        (["sae", "train", "--lr", "inf"], "lr should be a finite number, not inf"),
         (["sae", "align", "nothing.pt", "nothing.pt"], "no dictionary at nothing.pt"),
         (["fetch", "gpt5"], "gpt5"),
     ],

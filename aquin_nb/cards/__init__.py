@@ -23,7 +23,6 @@ from .kinds import (
     SaeTrainCard,
     SessionCard,
     TrainCheckpoint,
-    TrainConfig,
     TrainMetrics,
     TrainSettings,
 )
@@ -49,7 +48,6 @@ __all__ = [
     "SessionCard",
     "Status",
     "TrainCheckpoint",
-    "TrainConfig",
     "TrainMetrics",
     "TrainSettings",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
@@ -90,17 +90,6 @@ class TrainSettings(Record):
                 data[new] = data.pop(old)
         ramps = {name: data.pop(name) for name in ("warmup_steps", "decay_steps") if name in data}
         return {"lr_schedule": "linear", "full": ramps, **data} if ramps else data
-
-
-if TYPE_CHECKING:
-
-    class TrainConfig(TrainSettings):
-        """The former name of `TrainSettings`, taking the former fields too, until the training verb passes the new."""
-
-        def __init__(self, **fields: Any) -> None: ...
-
-else:
-    TrainConfig = TrainSettings
 
 
 class TrainMetrics(Record):

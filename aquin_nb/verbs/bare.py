@@ -24,6 +24,7 @@ from .training import (
     require_free,
     require_same_config,
     resume_rows,
+    resumed_card,
     run,
     sae_config,
     saved_state,
@@ -95,7 +96,7 @@ def sae_resume(output: str | Path, activations: Any = None, *, config: Config | 
     settings = TrainConfig(**state["config"])
     cfg = SaeConfig.from_dict(state["cfg"])
     require_columns(rows, cfg)
-    card = SaeTrainCard.model_validate(state["card"])
+    card = resumed_card(state, cfg, rows)
     card.notes += problems
     job: Job[Any] = Job(
         f"resume {cfg.name}", lambda control: run([training], control, compute_device(settings.device)), None, path

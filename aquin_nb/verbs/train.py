@@ -33,6 +33,7 @@ from .training import (
     require_free,
     require_same_config,
     resume_rows,
+    resumed_card,
     run,
     sae_config,
     saved_state,
@@ -146,7 +147,7 @@ def session_resume(session: Session, name: str, layer: int | None, config: Any) 
     cfg = SaeConfig.from_dict(state["cfg"])
     require_columns(rows, cfg)
     settings = TrainConfig(**state["config"])
-    card = SaeTrainCard.model_validate(state["card"])
+    card = resumed_card(state, cfg, rows)
     card.notes += problems
 
     def work(control: Control) -> SaeTrain:

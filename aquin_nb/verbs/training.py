@@ -339,6 +339,13 @@ def resume_rows(state: dict[str, Any]) -> list[Store]:
     return reopen(state["data"]["source"])
 
 
+def resumed_card(state: dict[str, Any], cfg: SaeConfig, rows: Rows) -> SaeTrainCard:
+    """The card as the checkpoint has it; `torchrun`, which knows no cards, leaves none."""
+    if "card" in state:
+        return SaeTrainCard.model_validate(state["card"])
+    return SaeTrainCard(name=cfg.name, layer=cfg.layer, hook=cfg.hook, model=rows.model)
+
+
 def require_free(path: Path, unfinished: Sequence[Job[Any]] = ()) -> None:
     """Refuse a place that is taken, now, instead of after a training.
 

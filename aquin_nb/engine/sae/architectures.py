@@ -28,9 +28,9 @@ SLACK = 8
 MARGIN = 0.9
 """BatchTopK looks at entries above this share of the last step's threshold."""
 
-SPARSE_BELOW = {torch.float32: 0.03, torch.float64: 0.03, torch.bfloat16: 0.006}
+SPARSE_BELOW = {torch.float32: 0.05, torch.float64: 0.05, torch.bfloat16: 0.02}
 """Share of active entries below which the sparse products of `Penalised` are cheaper than dense ones: a sparse entry
-costs about as much as 20 dense ones, and 7 times fewer where bfloat16 matrix units speed up the dense ones only."""
+costs about as much as 20 dense ones, fewer where bfloat16 matrix units speed up the dense ones only."""
 
 BLOCK_BYTES = {"cpu": 24 << 20, "cuda": 512 << 20}
 """Of a block's pre-activations. On a CPU it is kept below glibc's largest threshold for mmap, so that temporaries of a

@@ -341,4 +341,4 @@ def _sentence(error: ValidationError) -> str:
         return f"{text[0].upper()}{text[1:]}."
     if place == "architecture":
         return f"architecture must be one of {', '.join(ARCHITECTURES)}, not {first['input']!r}."
-    return f"{place}: {first['msg'].removeprefix('Input ')}, not {first['input']!r}."
+    return f"{place} {first['msg'].removeprefix('Input ')}, not {first['input']!r}."

@@ -170,7 +170,7 @@ def hold_norm(p: Parameters, norm: float) -> None:
 
 @torch.no_grad()
 def remove_parallel(p: Parameters, norm: float) -> None:
-    """Project the decoder gradient onto the tangent of the sphere of rows of `norm`: the norm is not a free direction."""
+    """Project the decoder gradient onto the tangent of the sphere of rows of `norm`, which is no free direction."""
     # In pieces that stay in the cache between the two passes, and whose temporaries cost no page faults.
     piece = PIECE if p.dec.device.type == "cpu" else p.dec.shape[0]
     for gradient, rows in zip(torch.split(grad(p.dec), piece), torch.split(p.dec, piece), strict=True):

@@ -320,7 +320,8 @@ class Run:
         )
         run.step, run.tokens = state["step"], state["tokens"]
         run.history = [_point(row) for row in state["history"].tolist()]
-        run.density, run.notes = list(state["density"]), list(state["notes"])
+        run.density = list(state["density"])
+        run.notes = [*dict.fromkeys([*state["notes"], *run.notes])]
         run._watched = run.p.dec[:WATCHED].clone()
         if state["threads"] != torch.get_num_threads():
             run.notes.append(
@@ -332,7 +333,8 @@ class Run:
 
 def _square(tensor: Tensor) -> Tensor:
     """Σ of squares, without a tensor of them."""
-    return torch.linalg.vector_norm(tensor).square()
+    norm: Tensor = torch.linalg.vector_norm(tensor)
+    return norm.square()
 
 
 def _point(row: list[float]) -> Point:
