@@ -74,7 +74,7 @@ class Data:
 
 DATA = {
     "smollm2-135m": Data(d_sae=4608, k=32, batch_size=1024, steps=1000, layer=10),
-    "minilm": Data(d_sae=4096, k=16, batch_size=256, steps=1500, rows=20_000, context_size=32),
+    "minilm": Data(d_sae=4096, k=16, batch_size=256, steps=1500, rows=20_000, context_size=12),
     "planted": Data(d_sae=1024, k=8, batch_size=1024, steps=2000),
 }
 
@@ -126,7 +126,9 @@ def store(name: str, work: Path) -> Store:
     folder, data = work / name / "store", DATA[name]
     if not (folder / "manifest.json").exists():
         layer = model(name).info.default_layer if data.layer is None else data.layer
-        collect(model(name), open_corpus(), layer, tokens=data.rows, output=folder, context_size=data.context_size)
+        collect(
+            model(name), open_corpus("packaged"), layer, tokens=data.rows, output=folder, context_size=data.context_size
+        )
     return Store(folder)
 
 

@@ -33,6 +33,8 @@ SPARSE = {"lr": 3e-3, "lr_schedule": "constant", "lr_warmup": 0, "sparsity_warmu
 HERE = Path(__file__).parent
 ROWS, D_IN, BATCH, K = 200_704, 768, 4096, 32
 
+METRICS = "metrics every step"
+
 PEERS = {
     "topk": ("sparsify", "sae_lens", "dictionary_learning", "mi_crow", "llamascopium"),
     "batchtopk": ("sae_lens", "dictionary_learning", "llamascopium"),
@@ -108,6 +110,20 @@ def measure(name: str, args: argparse.Namespace, activations: Path) -> Iterator[
         yield row(name, peer, results) | against
 
 
+def logging_cost(args: argparse.Namespace, activations: Path) -> dict[str, Any]:
+    """What a step with metrics costs more than one without: every other step of one process logs."""
+    spec = {"architecture": "topk", "d_sae": 6144, "k": K, "batch_size": BATCH, "activations": str(activations)}
+    spec |= {"steps": 44, "untimed_steps": 4, "options": {"dtype": "float32", "log_every": 2}}
+    logged, silent = [], []
+    for _ in range(args.repeats):
+        steps = run("aquin_nb", spec, args.peers, args.core)["steps"]
+        # The first timed step is the sixth of the training: even steps log.
+        logged += steps[0::2]
+        silent += steps[1::2]
+    more = statistics.median(logged) / statistics.median(silent) - 1
+    return {"case": METRICS, "trainer": "aquin_nb, float32", "runs": args.repeats, "more time": f"{more:+.1%}"}
+
+
 def x_gemm(result: dict[str, Any]) -> float:
     return result["step"] / result["gemm"]
 
@@ -134,7 +150,7 @@ def kept(cases: list[str]) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--cases", nargs="+", choices=[*CASES, METRICS], default=[*CASES, METRICS])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--peers", type=Path, default=Path(os.environ.get("AQUIN_PEERS", HERE.parent / ".peers")))
@@ -146,8 +162,12 @@ def main() -> None:
         activations = args.activations or Path(folder) / "rows.npy"
         if not activations.exists():
             np.save(activations, planted(ROWS, D_IN)[0].numpy())
-        rows = [r for name in args.cases for r in measure(name, args, activations)]
-    rows = sorted(rows + kept(args.cases), key=lambda r: list(CASES).index(r["case"]))
+        rows = []
+        for name in args.cases:
+            for found in [logging_cost(args, activations)] if name == METRICS else measure(name, args, activations):
+                print(found, flush=True)
+                rows.append(found)
+    rows = sorted(rows + kept(args.cases), key=lambda r: [*CASES, METRICS].index(r["case"]))
     settings = {"rows": ROWS, "d_in": D_IN, "batch_size": BATCH, "k": K, "steps": args.steps, "repeats": args.repeats}
     write("train_speed", settings, rows)
 

@@ -128,7 +128,7 @@ def main(train: Callable[[Spec, Batches], Dictionary]) -> None:
         torch.set_float32_matmul_precision("highest")
         gemm += gemm_seconds(x[: spec.batch_size], spec.d_sae, 5)
         steps = batches.seconds(spec.untimed_steps)
-        result |= {"step": statistics.median(steps), "gemm": statistics.median(gemm), "timed_steps": len(steps)}
+        result |= {"step": statistics.median(steps), "gemm": statistics.median(gemm), "steps": steps}
     else:
         dictionary.save(spec.out)
     print(json.dumps(result))
