@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +89,9 @@ class Checkpoints:
         raise StoreError(f"{self.folder} cannot be resumed from: {what}")
 
     def tidy(self) -> None:
-        """Remove what a kill left half written."""
-        for part in self.folder.glob(".step_*.part"):
+        """Remove what a kill left half written, of checkpoints and of the files beside the dictionary."""
+        results = self.folder.parent.glob(f".{escape(self.folder.stem)}.*.part")
+        for part in [*self.folder.glob(".step_*.part"), *results]:
             part.unlink(missing_ok=True)
 
     def remove(self) -> None:
