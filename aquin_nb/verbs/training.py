@@ -143,8 +143,6 @@ class Training:
             {"config": self.config.model_dump(mode="json"), "versions": _versions(), "data": _data(stream)},
         )
         self.live.edit(lambda card: self._close(card, outcome, cancelled))
-        if cancelled is None:
-            checkpoints(self.path, self.config).remove()
         write_card(self.live.card, self.path.with_suffix(".card.json"))
         return SaeTrain(self.path, self.live.card, history)
 
@@ -194,6 +192,7 @@ class Training:
 
         self.live.edit(close)
         write_card(self.live.card, self.path.with_suffix(".card.json"))
+        checkpoints(self.path, self.config).remove()  # last: whatever a kill leaves unwritten, a resume writes
         self._finish_loggers()
         return result
 
