@@ -19,6 +19,7 @@ PROBE_SCALE_ROWS = 2_000
 MAX_DEAD_USABLE = 0.2
 MAX_DEAD = 0.5
 MAX_FVU_USABLE = 0.4
+MAX_FVU = 0.95
 MIN_FALL = 0.05
 MAX_GENERALISATION_RATIO = 2.0
 
@@ -43,7 +44,7 @@ def judge(
     Args:
         rows: rows of activations that training drew from.
         d_sae: width of the dictionary.
-        dead: latents that were silent at the end of the run, see `default_options`.
+        dead: latents that were silent at the end of the run, see `TrainConfig.dead_after_tokens`.
         recon: the logged training recon MSE, first to last.
         train_fvu: training FVU at the end (mean of the last tenth of the logged points).
         held_out: figures on rows that training never saw; None when there were too few rows to set any aside.
@@ -60,9 +61,10 @@ def judge(
     if math.isnan(train_fvu):
         if recon:
             stop.append("The rows do not vary: there is nothing to explain.")
-    elif train_fvu > 1:
+    elif train_fvu > MAX_FVU:
         stop.append(
-            f"The training diverged or learnt nothing: FVU {train_fvu:.3g}, where the mean alone gives 1. Lower lr."
+            f"The training diverged or learnt nothing: FVU {train_fvu:.3g}, where the mean alone gives 1. Lower lr, or the"
+            " sparsity_coefficient where there is one."
         )
     elif (fall := _fall(recon)) is not None and fall < MIN_FALL:
         stop.append(f"The reconstruction error is flat: it fell by {max(fall, 0):.1%} from first to last.")
