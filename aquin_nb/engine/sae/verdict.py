@@ -63,7 +63,7 @@ def judge(
             stop.append("The rows do not vary: there is nothing to explain.")
     elif train_fvu > MAX_FVU:
         stop.append(
-            f"The training diverged or learnt nothing: FVU {train_fvu:.3g}, where the mean alone gives 1. Lower lr, or the"
+            f"The training diverged or learnt nothing: FVU {train_fvu:.3g}, where the mean alone gives 1. Lower lr, or"
             " sparsity_coefficient where there is one."
         )
     elif (fall := _fall(recon)) is not None and fall < MIN_FALL:
