@@ -78,7 +78,8 @@ def sae_resume(output: str | Path, activations: Any = None, *, config: Config | 
 
     Args:
         output: the `.pt` that the training was to write, or its folder of checkpoints.
-        activations: only for a run on a tensor in memory: the same tensor. A store is found again.
+        activations: only for a run on a tensor in memory: the same tensor, or pair or dict of them. A store is found
+            again.
         config: when given, it is checked to be the one that the run began with.
 
     Raises:
@@ -92,7 +93,7 @@ def sae_resume(output: str | Path, activations: Any = None, *, config: Config | 
         path = path.with_suffix(".pt")
     state, problems = saved_state(path)
     require_same_config(state, config)
-    rows = open_rows(activations) if activations is not None else open_rows(_one_or_pair(resume_rows(state)))
+    rows, sources = resume_rows(state, _by_layer(activations) if activations is not None else ())
     settings = TrainConfig(**state["config"])
     cfg = SaeConfig.from_dict(state["cfg"])
     require_columns(rows, cfg)
@@ -101,7 +102,7 @@ def sae_resume(output: str | Path, activations: Any = None, *, config: Config | 
     job: Job[Any] = Job(
         f"resume {cfg.name}", lambda control: run([training], control, compute_device(settings.device)), None, path
     )
-    training = Training(settings, cfg, rows, path, LiveTraining(job, card), resume=state)
+    training = Training(settings, cfg, rows, path, LiveTraining(job, card), resume=state, sources=sources)
     results: SaeTrain = _done(job, [training], several=False)
     return results
 
@@ -117,10 +118,6 @@ def require_columns(rows: Rows, cfg: SaeConfig) -> None:
             f"The run reads vectors of width {cfg.d_in} and gives {cfg.d_out}; these activations are {rows.d_in} and"
             f" {rows.d_out}."
         )
-
-
-def _one_or_pair(stores: list[Any]) -> Any:
-    return stores[0] if len(stores) == 1 else tuple(stores)
 
 
 def _by_layer(activations: Any) -> list[Rows]:

@@ -51,6 +51,11 @@ class Rows:
         return [self.source, *([self.target.source] if self.target is not None else [])]
 
 
+def distinct(sources: Sequence[Source]) -> list[Source]:
+    """Each source once, in the order in which they come."""
+    return list({id(source): source for source in sources}.values())
+
+
 def from_store(store: Store) -> Rows:
     """All rows of an activation store."""
     ref = CorpusRef(name=store.corpus["name"], tokens=store.rows, why=store.corpus["why"])

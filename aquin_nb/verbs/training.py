@@ -8,9 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -31,12 +30,7 @@ from ..jobs import Job
 from ..live import LiveTraining
 from ..records import history_frame, write_card, write_frame
 from ..results import SaeTrain
-from .sources import Rows, reopen
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from ..engine.activations.store import Store
+from .sources import Rows, Source, distinct, open_rows, reopen
 
 LOW_NOTE = (
     "The large products are in bfloat16, which a timed probe found faster on this device; selected values, losses,"
@@ -53,7 +47,8 @@ class Training:
 
     Attributes:
         config: as given, not resolved. cfg: shape and provenance. path: the `.pt` to write.
-        resume: the checkpoint to continue from, when there is one.
+        resume: the checkpoint to continue from, when there is one. sources: of the pass it belongs to, in their order,
+            when others were trained beside it.
         judge: measures the result in its model, when there is one.
     """
 
@@ -63,12 +58,16 @@ class Training:
     path: Path
     live: LiveTraining
     resume: dict[str, Any] | None = None
+    sources: list[Source] = field(default_factory=list)
     judge: Judge | None = None
     notes: list[str] = field(default_factory=list)
     loggers: list[Logger] = field(default_factory=list)
 
-    def member(self, stream: ShuffledStream, inputs: slice, outputs: slice, device: torch.device) -> Member:
-        """What `fit` needs of it; fills in the card and opens the loggers."""
+    def member(self, stream: ShuffledStream, places: tuple[int, int], device: torch.device) -> Member:
+        """What `fit` needs of it; fills in the card and opens the loggers.
+
+        `places`: which of the stream's sources are its inputs and its targets.
+        """
         if self.resume is not None:
             resolved = TrainConfig(**self.resume["config"])
         else:
@@ -97,12 +96,12 @@ class Training:
             on_checkpoint=self._checkpoint,
             resume=self.resume,
             about={
-                "data": _data(stream),
+                "data": _data(stream) | {"places": list(places)},
                 "card": self.live.card.model_dump(mode="json"),
                 "versions": _versions(),
             },
-            inputs=inputs,
-            outputs=outputs,
+            inputs=_columns(stream, places[0]),
+            outputs=_columns(stream, places[1]),
         )
 
     def _point(self, point: Point, density: list[int], advice: list[str]) -> None:
@@ -241,9 +240,7 @@ def _run(trainings: Sequence[Training], control: Control, device: torch.device) 
     first = trainings[0]
     for training in trainings:
         training.live.edit(_start)
-    sources: list[Any] = []
-    for training in trainings:
-        sources += [s for s in training.rows.sources if not any(s is known for known in sources)]
+    sources = distinct([s for training in trainings for s in training.sources or training.rows.sources])
     settings = TrainConfig(**first.resume["config"]) if first.resume is not None else first.config
     stream = ShuffledStream(
         sources[0] if len(sources) == 1 else sources,
@@ -252,13 +249,11 @@ def _run(trainings: Sequence[Training], control: Control, device: torch.device) 
         held_out=settings.held_out,
     )
     _require_same_data(first.resume, stream)
-    edges = [0, *torch.tensor(stream.widths).cumsum(0).tolist()]
-    columns = [slice(start, stop) for start, stop in pairwise(edges)]
 
-    def place(source: Store | Tensor) -> slice:
-        return columns[next(i for i, known in enumerate(sources) if known is source)]
+    def place(source: Source) -> int:
+        return next(i for i, known in enumerate(sources) if known is source)
 
-    members = [t.member(stream, place(t.rows.sources[0]), place(t.rows.sources[-1]), device) for t in trainings]
+    members = [t.member(stream, (place(t.rows.sources[0]), place(t.rows.sources[-1])), device) for t in trainings]
     try:
         outcomes = fit(stream, members, device=device, control=control)
     except Interrupted as stop:
@@ -272,6 +267,12 @@ def _run(trainings: Sequence[Training], control: Control, device: torch.device) 
         raise cancelled from None
     results = [t.save(o, stream) for t, o in zip(trainings, outcomes, strict=True)]
     return [t.finish(r, o, stream, control) for t, r, o in zip(trainings, results, outcomes, strict=True)]
+
+
+def _columns(stream: ShuffledStream, place: int) -> slice:
+    """Those of one source in a batch."""
+    start = sum(stream.widths[:place])
+    return slice(start, start + stream.widths[place])
 
 
 def _data(stream: ShuffledStream) -> dict[str, Any]:
@@ -333,9 +334,26 @@ def require_same_config(state: dict[str, Any], config: TrainConfig | dict[str, A
         )
 
 
-def resume_rows(state: dict[str, Any]) -> list[Store]:
-    """The stores that the run read. See `sources.reopen`."""
-    return reopen(state["data"]["source"])
+def resume_rows(state: dict[str, Any], given: Sequence[Rows] = ()) -> tuple[Rows, list[Source]]:
+    """The rows that a run goes on with, and all sources of its pass: others may have been trained beside it.
+
+    `given`: the activations, given again; without any, the stores that the run read are opened.
+
+    Raises:
+        StoreError: rows that were a tensor in memory, a store that is gone, or another number of sources.
+    """
+    described = state["data"]["source"]
+    opened = list(given) or [open_rows(store) for store in reopen(described)]
+    sources = distinct([source for rows in opened for source in rows.sources])
+    wanted = len(described["parts"]) if described["kind"] == "several" else 1
+    if len(sources) != wanted:
+        raise StoreError(
+            f"The run read {wanted} tensors or stores side by side and {len(sources)} were given: give all of them, as"
+            " it had them."
+        )
+    first, last = (sources[place] for place in state["data"]["places"])
+    rows = next((rows for rows in opened if rows.source is first), None) or open_rows(first)
+    return replace(rows, target=open_rows(last) if state["cfg"]["transcoder"] else None), sources
 
 
 def resumed_card(state: dict[str, Any], cfg: SaeConfig, rows: Rows) -> SaeTrainCard:
