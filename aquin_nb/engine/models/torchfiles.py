@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import warnings
 import zipfile
@@ -38,6 +39,8 @@ def load_plain(path: Path, *, mmap: bool = False) -> Any:
             f"holds code or objects other than tensors and plain values{what}; it was not run and not loaded"
         ) from None
     except OSError as error:
+        if error.errno == errno.EINVAL:  # a place in the file that its own index names and that is not there
+            raise Unreadable("is damaged or not a PyTorch file") from None
         raise Unreadable(f"cannot be read: {error.strerror or type(error).__name__}") from None
     except Exception:  # a damaged file leads torch to many kinds of error
         raise Unreadable("is damaged or not a PyTorch file") from None

@@ -19,7 +19,17 @@ from aquin_nb.engine.sae.trainer import Member, TrainOutcome, fit
 D, TRUE, ACTIVE = 32, 48, 3
 
 ABOUT = {
-    "model": {"name": "none", "fingerprint": "f"},
+    "model": {
+        "name": "none",
+        "source": "directory",
+        "mode": "llm",
+        "n_layers": 4,
+        "d_model": D,
+        "dtype": "float32",
+        "device": "cpu",
+        "backend": "none",
+        "fingerprint": "f",
+    },
     "layer": 3,
     "hook": "blocks.3.hook_resid_post",
     "unit": "token",
