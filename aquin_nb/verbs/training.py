@@ -257,9 +257,10 @@ def _run(trainings: Sequence[Training], control: Control, device: torch.device) 
     try:
         outcomes = fit(stream, members, device=device, control=control)
     except Interrupted as stop:
-        places = ", ".join(str(t.path) for t in trainings)
+        places = [str(t.path) for t in trainings]
         cancelled = Cancelled(
-            f"{stop} The dictionary so far is in {places}; resume({trainings[0].cfg.name!r}) goes on from there."
+            f"{stop} The dictionary so far is in {', '.join(places)}; session.sae.resume({trainings[0].cfg.name!r}) or"
+            f" aquin_nb.sae_resume({places[0]!r}) goes on from there{', and so for each' if len(places) > 1 else ''}."
         )
         for training, outcome in zip(trainings, stop.outcomes, strict=True):
             training.save(outcome, stream, cancelled)
