@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -120,7 +121,7 @@ class Notebook:
         )
         return self.page.locator(f'.jp-Cell[data-windowed-list-index="{index}"] .jp-OutputArea').first
 
-    def see(self, index: int, text: str, *, within: str = "", timeout: float = 60) -> None:
+    def see(self, index: int, text: str | re.Pattern[str], *, within: str = "", timeout: float = 60) -> None:
         """Wait until a cell's output (an element `within` it) shows `text`; Lab may scroll away, so look again."""
         deadline = time.monotonic() + timeout
         # What a finished result hides when it comes to life holds the same words: any visible one will do.
