@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .config import SELECTED, TrainConfig
 from .gates import gate
-from .kernels import Pattern, above, top_k
+from .kernels import Pattern, above, top_positive
 from .mesh import ALONE, Mesh
 from .parameters import Parameters, grad
 from .penalties import derivative
@@ -64,9 +64,9 @@ class Now:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step saw: the reconstruction [n, d_out] and how many rows each latent fired for (int64 [d_sae])."""
+    """What a step saw: x̂ - y [n, d_out], and how many rows each latent fired for (int64 [d_sae])."""
 
-    reconstruction: Tensor
+    residual: Tensor
     fired: Tensor
 
 
@@ -170,19 +170,17 @@ class Selected(Architecture):
         f = z.relu()
         if self.groups is None:
             decode, decoded = pattern, pattern.decode(f, p.dec)
-            reconstruction = self._output(p, decoded, batch.x)
-            residual = reconstruction - batch.y
+            residual = self._output(p, decoded, batch.x).sub_(batch.y)
             total_grad = grad_out = residual * (2 * batch.weights).unsqueeze(1)
         else:
             decode, f, z = self._by_group(pattern, f, z)
             decoded = decode.decode(f, p.dec).view(len(self.groups), *batch.y.shape).cumsum(0)
             outs = [self._output(p, part, batch.x) for part in decoded]
-            reconstruction = outs[-1]
+            residual = outs[-1] - batch.y
             each = torch.stack([out - batch.y for out in outs]) * (2 / len(outs) * batch.weights).unsqueeze(1)
             total_grad = each.sum(0)
             # A latent of group s takes part in the prefixes s, s + 1, ...: it feels the sum of their gradients.
             grad_out = each.flip(0).cumsum(0).flip(0).flatten(0, 1)
-            residual = reconstruction - batch.y
         grad_z = decode.dots(grad_out, p.dec) * (z > 0)
         p.dec.grad = decode.transposed(f, grad_out)
         p.enc.grad = decode.transposed(grad_z, centred)
@@ -190,7 +188,7 @@ class Selected(Architecture):
         if wanted:
             self._aux(p, batch, centred, residual, self._revivable(aux, wanted, p.enc.shape[0]))
         self._close(p, batch, total_grad)
-        return StepResult(reconstruction, decode.sum((z > 0).to(z.dtype)).long())
+        return StepResult(residual, decode.sum((z > 0).to(z.dtype)).long())
 
     def _by_group(self, pattern: Pattern, f: Tensor, z: Tensor) -> tuple[Pattern, Tensor, Tensor]:
         """The pattern with rows numbered group by group: row g · n + b holds the entries of row b in group g."""
@@ -220,7 +218,7 @@ class Selected(Architecture):
         count = min(k + (SLACK if self.low else 0), d_sae)
         parts = []
         for _, pre in self._blocks(p, centred):
-            parts.append(top_k(pre, count))
+            parts.append(top_positive(pre, count))
             _strongest_dead(pre, dead, wanted, aux)
         values, indices = (torch.cat(part) for part in zip(*parts, strict=True))
         pattern = Pattern.fixed(indices, d_sae)
@@ -362,8 +360,8 @@ class Penalised(Architecture):
             return self.mesh.over_latents(pattern.sum_rows(tensor))[pattern.rows]
 
         heads = self.gate.heads(z, p, take)
-        outs = [self._output(p, pattern.decode(head, p.dec), batch.x) for head in heads]
-        grads_out = [(out - batch.y) * (2 * batch.weights).unsqueeze(1) for out in outs]
+        errors = [self._output(p, pattern.decode(head, p.dec), batch.x).sub_(batch.y) for head in heads]
+        grads_out = [error * (2 * batch.weights).unsqueeze(1) for error in errors]
         grads = [pattern.dots(g, p.dec) for g in grads_out]
         at = self.gate.penalised
         norm = take(norms)
@@ -380,7 +378,7 @@ class Penalised(Architecture):
         self._close(p, batch, grads_out[0])
         for name, value in others.items():
             grad(p.named()[name]).add_(pattern.sum(value))
-        return StepResult(outs[0], pattern.sum((heads[0] > 0).to(z.dtype)).long()), z.numel()
+        return StepResult(errors[0], pattern.sum((heads[0] > 0).to(z.dtype)).long()), z.numel()
 
     def _dense(
         self,
@@ -394,7 +392,7 @@ class Penalised(Architecture):
     ) -> tuple[StepResult, int]:
         dtype = self.low or centred.dtype
         dec = p.dec.to(dtype)
-        reconstruction = torch.empty_like(batch.y)
+        residual = torch.empty_like(batch.y)
         grad_out = torch.empty_like(batch.y)
         fired = torch.zeros(p.enc.shape[0], dtype=torch.int64, device=centred.device)
         by_norm, totals = torch.zeros_like(norms), dict[str, Tensor]()
@@ -403,9 +401,10 @@ class Penalised(Architecture):
         for place, pre in self._blocks(p, centred):
             self._revive(p, centred[place], pre, revived, now.pre_act / batch.total, norms)
             heads = self.gate.heads(pre, p, _same)
-            outs = [self._output(p, (head @ dec).to(p.dec.dtype), batch.x[place]) for head in heads]
+            decoded = [(head @ dec).to(p.dec.dtype) for head in heads]
+            errors = [self._output(p, part, batch.x[place]).sub_(batch.y[place]) for part in decoded]
             weights = (2 * batch.weights[place]).unsqueeze(1)
-            grads_out = [(out - batch.y[place]) * weights for out in outs]
+            grads_out = [error * weights for error in errors]
             grads = [g.to(dtype) @ dec.T for g in grads_out]
             norm = norms.to(dtype)
             slope = derivative(
@@ -424,7 +423,7 @@ class Penalised(Architecture):
                 totals[name] = totals.get(name, 0) + _totals(value, p.b_enc.dtype)
             if not self.config.unit_decoder:
                 by_norm += _totals(slope * heads[at], by_norm.dtype)
-            reconstruction[place], grad_out[place] = outs[0], grads_out[0]
+            residual[place], grad_out[place] = errors[0], grads_out[0]
             fired += heads[0].sign().sum(0, dtype=torch.float32).long()  # a count of booleans is many times slower
             if isinstance(bound, Tensor) and place.start == 0:  # one block tells how dense the step is
                 entries = int((pre > bound).sum()) * batch.x.shape[0] // place.stop
@@ -432,7 +431,7 @@ class Penalised(Architecture):
         self._close(p, batch, grad_out)
         for name, total in totals.items():
             grad(p.named()[name]).add_(total)
-        return StepResult(reconstruction, fired), entries or int(fired.sum())
+        return StepResult(residual, fired), entries or int(fired.sum())
 
     def _weighted(self, head: Tensor, norm: Tensor) -> Tensor:
         """g = f · ‖W_dec‖, which the derivative of a plain sum does not look at."""

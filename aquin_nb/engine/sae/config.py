@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from ...errors import DictionaryError, did_you_mean
 from .record import ARCHITECTURES, Architecture
@@ -20,6 +20,9 @@ Steps = Annotated[int, Field(ge=0, strict=True)] | Annotated[float, Field(ge=0, 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, lt=2**63, strict=True)]
+
+IN_STEPS = ("sparsity_warmup", "lr_warmup", "lr_decay", "k_hold", "k_warmup")
+"""Settings that are `Steps`."""
 
 SELECTED = ("topk", "batchtopk", "matryoshka")
 """Architectures whose sparsity is k, not a penalty."""
@@ -157,11 +160,19 @@ class TrainConfig(BaseModel):
         except ValidationError as error:
             raise DictionaryError(_sentence(error)) from None
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _not_a_truth_value(cls, value: Any, info: ValidationInfo) -> Any:
+        assert info.field_name is not None
+        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
+            raise ValueError("should be a number or a name")  # lr=True would be taken for 1.0
+        return value
+
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:
         budgets = [name for name in ("steps", "tokens", "epochs") if getattr(self, name) is not None]
         if len(budgets) > 1:
-            raise ValueError(f"give one of steps, tokens and epochs, not {' and '.join(budgets)}")
+            raise ValueError(f"Give one of steps, tokens and epochs, not {' and '.join(budgets)}")
         for name in ("k", "initial_k"):
             if (value := getattr(self, name)) is not None and value > self.d_sae:
                 raise ValueError(f"{name} ({value}) is larger than d_sae ({self.d_sae})")
@@ -176,7 +187,10 @@ class TrainConfig(BaseModel):
         if self.sparsity_loss is not None and self.architecture in SELECTED:
             raise ValueError(f"{self.architecture} is sparse by k: sparsity_loss does not go with it")
         if isinstance(self.checkpoint_every, str):
-            seconds(self.checkpoint_every)
+            try:
+                seconds(self.checkpoint_every)
+            except ValueError as error:
+                raise ValueError(f"checkpoint_every: {error}") from None
         return self
 
     @classmethod
@@ -189,7 +203,7 @@ class TrainConfig(BaseModel):
         if isinstance(source, TrainConfig):
             return source
         if isinstance(source, dict):
-            return cls(**source)
+            return cls._of(source)
         if not isinstance(source, str | Path):
             raise DictionaryError(f"config must be a TrainConfig, a dict or a file, not {type(source).__name__}.")
         path = Path(source).expanduser()
@@ -197,9 +211,16 @@ class TrainConfig(BaseModel):
         if not isinstance(values, dict):
             raise DictionaryError(f"{path} must hold a table of settings, not {type(values).__name__}.")
         try:
-            return cls(**values)
+            return cls._of(values)
         except DictionaryError as error:
             raise DictionaryError(f"{path}: {error}") from None
+
+    @classmethod
+    def _of(cls, values: dict[Any, Any]) -> TrainConfig:
+        for key in values:
+            if not isinstance(key, str):
+                raise DictionaryError(f"{key!r} is not the name of a setting.")
+        return cls(**values)
 
     def resolved(self, rows: int, *, dtype: Literal["float32", "bfloat16"] = "float32") -> TrainConfig:
         """Every default filled in for `rows` training rows, fractions turned into steps; training takes no other.
@@ -336,9 +357,11 @@ def _sentence(error: ValidationError) -> str:
     """The first complaint of pydantic in words: which setting, what is wrong, what was given."""
     first = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("constrained", "int", "float")))
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if not place:
-        text = first["msg"].removeprefix("Value error, ")
-        return f"{text[0].upper()}{text[1:]}."
+        return f"{message}."
     if place == "architecture":
         return f"architecture must be one of {', '.join(ARCHITECTURES)}, not {first['input']!r}."
-    return f"{place} {first['msg'].removeprefix('Input ')}, not {first['input']!r}."
+    if place in IN_STEPS:
+        return f"{place} is a number of steps, or a share of the run from 0.0 to 1.0, not {first['input']!r}."
+    return f"{place} {message}, not {first['input']!r}."

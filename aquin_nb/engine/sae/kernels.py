@@ -37,6 +37,18 @@ def top_k(pre: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return values, kept.gather(1, at % k) + (at // k) * members
 
 
+def top_positive(pre: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """As `top_k`, for a caller to whom all entries that are not positive are alike: their order may be any.
+
+    The bits of a positive float, read as an integer, order as the float does and compare faster.
+    """
+    integers = {torch.float32: torch.int32, torch.bfloat16: torch.int16}.get(pre.dtype)
+    if integers is None or pre.is_cuda:
+        return top_k(pre, k)
+    values, indices = top_k(pre.view(integers), k)
+    return values.view(pre.dtype), indices
+
+
 def above(pre: Tensor, bound: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
     """Entries of [n, width] that exceed `bound` (a number, or [width]): (rows, indices, values), row by row.
 

@@ -107,7 +107,7 @@ class Run:
         self.silent = (self.silent + n).masked_fill_(fired > 0, 0)
         self.tokens += n
         self.step += 1
-        self.window.add(_square(result.reconstruction - batch.y), fired, n)
+        self.window.add(_square(result.residual), fired, n)
         return self._point(lr, norm, batch, result) if logged and norm is not None else None
 
     def _architecture_step(self, batch: Batch) -> StepResult:
@@ -158,7 +158,7 @@ class Run:
             raise self._diverged(f"The reconstruction error became {error} at step {self.step:,}.")
         # Copies of one row differ by rounding only, and a ratio to that would mean nothing.
         fvu = error / variance if variance > 1e-6 * self.cfg.d_out else math.nan
-        cosine = torch.tensor(mean_cosine(result.reconstruction, batch.y) / mesh.data_size, device=self.device)
+        cosine = torch.tensor(mean_cosine(result.residual + batch.y, batch.y) / mesh.data_size, device=self.device)
         fired = mesh.over_latents(window.fired.sum())
         seconds = window.seconds()
         point = Point(

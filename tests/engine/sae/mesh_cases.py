@@ -114,7 +114,7 @@ def gradient_difference(mesh: Mesh, case: dict[str, Any]) -> str:
         wanted = grad(tensor) if name in SHARED else mesh.latents(grad(tensor))
         if not torch.allclose(grad(part.named()[name]), wanted, rtol=1e-9, atol=1e-11):
             wrong.append(f"{name}: {float((grad(part.named()[name]) - wanted).abs().max()):.2e}")
-    if not torch.allclose(result.reconstruction, mesh.rows(expected.reconstruction), rtol=1e-9, atol=1e-11):
+    if not torch.allclose(result.residual, mesh.rows(expected.residual), rtol=1e-9, atol=1e-11):
         wrong.append("reconstruction")
     if not torch.equal(mesh.over_rows(result.fired), mesh.latents(expected.fired)):
         wrong.append("fired")
