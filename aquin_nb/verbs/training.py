@@ -395,7 +395,15 @@ def sae_config(
     corpus: str = "",
     target: Rows | None = None,
 ) -> SaeConfig:
-    """The shape and provenance of a dictionary of rows of `model` at `hook`; `target` for a transcoder."""
+    """The shape and provenance of a dictionary of rows of `model` at `hook`; `target` for a transcoder.
+
+    Raises:
+        DictionaryError: a skip connection without a target: it would copy the input, and nothing be left to learn.
+    """
+    if config.skip and target is None:
+        raise DictionaryError(
+            "skip is for a transcoder: give activations as a pair (inputs, targets), or leave it out."
+        )
     return SaeConfig(
         architecture=config.architecture,
         d_in=d_in,
