@@ -29,6 +29,22 @@ SELECTED = ("topk", "batchtopk", "matryoshka")
 
 FAST_STEPS = 3000
 
+ELSEWHERE = {
+    "learning_rate": "lr",
+    "dict_size": "d_sae",
+    "num_latents": "d_sae",
+    "expansion_factor": "d_sae",
+    "activation_fn": "architecture",
+    "top_k": "k",
+    "l1_coefficient": "sparsity_coefficient",
+    "l0_coefficient": "sparsity_coefficient",
+    "l1_penalty": "sparsity_coefficient",
+    "sparsity_penalty": "sparsity_coefficient",
+    "warmup_steps": "lr_warmup",
+    "training_tokens": "tokens",
+}
+"""What other tools call these settings."""
+
 
 class TrainConfig(BaseModel):
     """How to train a dictionary. Whatever is not set has a default that suits the data; `resolved` fills them in.
@@ -152,9 +168,7 @@ class TrainConfig(BaseModel):
     def __init__(self, **values: Any) -> None:
         unknown = [key for key in values if key not in type(self).model_fields]
         if unknown:
-            raise DictionaryError(
-                f"{unknown[0]!r} is not a setting of a training. {did_you_mean(unknown[0], type(self).model_fields)}"
-            )
+            raise DictionaryError(_unknown(unknown[0], values[unknown[0]]))
         try:
             super().__init__(**values)
         except ValidationError as error:
@@ -231,6 +245,8 @@ class TrainConfig(BaseModel):
         steps = self._steps(rows, batch)
         k = min(32, self.d_sae) if self.k is None else self.k
         warmup = _in_steps(self.lr_warmup, steps, min(50, steps // 10))
+        if warmup > steps:
+            raise DictionaryError(f"lr_warmup ({warmup:,} steps) is longer than the run ({steps:,} steps).")
         plateau = {"linear": steps - warmup, "wsd": steps // 5}.get(self.lr_schedule, 0)
         window = max(batch, min(rows, steps * batch // 3, 10_000_000))
         penalised = self.architecture not in SELECTED
@@ -335,6 +351,8 @@ def _in_steps(value: int | float | None, total: int, default: int) -> int:
 
 
 def _read_file(path: Path) -> Any:
+    if path.suffix not in (".toml", ".json", ".yaml", ".yml"):
+        raise DictionaryError(f"{path}: a config file ends in .toml, .json, .yaml or .yml.")
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -344,20 +362,27 @@ def _read_file(path: Path) -> Any:
             return tomllib.loads(text)
         if path.suffix == ".json":
             return json.loads(text)
-        if path.suffix in (".yaml", ".yml"):
-            import yaml
+        import yaml
 
-            return yaml.safe_load(text)
+        return yaml.safe_load(text)
     except Exception as error:  # three parsers, three kinds of error, one sentence
-        raise DictionaryError(f"{path} is not valid {path.suffix[1:].upper()}: {str(error).splitlines()[0]}") from None
-    raise DictionaryError(f"{path}: a config file ends in .toml, .json, .yaml or .yml.")
+        kind = path.suffix[1:].upper().replace("YML", "YAML")
+        raise DictionaryError(f"{path} is not valid {kind}: {' '.join(str(error).split())}") from None
+
+
+def _unknown(name: str, value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{name!r} holds a table of settings; they belong at the top level, without a table around them."
+    known = list(TrainConfig.model_fields)
+    near = f"Here it is called {ELSEWHERE[name]}." if name in ELSEWHERE else did_you_mean(name, known)
+    return f"{name!r} is not a setting of a training. {near} help(aquin_nb.TrainConfig) explains all of them."
 
 
 def _sentence(error: ValidationError) -> str:
     """The first complaint of pydantic in words: which setting, what is wrong, what was given."""
     first = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("constrained", "int", "float")))
-    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ").replace("a valid tuple", "a list")
     if not place:
         return f"{message}."
     if place == "architecture":

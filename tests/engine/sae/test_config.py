@@ -98,6 +98,8 @@ class TestFiles:
             ("a.json", '{"lr": NaN}', r"a\.json: lr should be a finite number, not nan\."),
             ("a.json", '{"k": 8.0}', r"a\.json: k should be a valid integer, not 8\.0\."),
             ("a.toml", "dsae = 4", r"a\.toml: 'dsae' is not a setting of a training\. Did you mean d_sae"),
+            ("a.toml", "[train]\nk = 4", r"a\.toml: 'train' holds a table of settings; they belong at the top level"),
+            ("a.yml", "k: [4\nd: }", r"a\.yml is not valid YAML: .* line 2"),
         ],
     )
     def test_files_that_cannot_be_used_are_named(self, name: str, text: str, message: str, tmp_path: Path) -> None:
@@ -143,7 +145,7 @@ class TestRefusals:
             ({"groups": [4, 7], "d_sae": 8}, r"groups must rise and end with d_sae \(8\), not \[4, 7\]"),
             ({"groups": [5, 4, 8], "d_sae": 8}, "groups must rise"),
             ({"groups": [], "d_sae": 8}, "groups must rise"),
-            ({"groups": 8}, "groups should be a valid tuple, not 8"),
+            ({"groups": 8}, "groups should be a list, not 8"),
             ({"groups": [1.5, 8]}, r"groups\.0 should be a valid integer, not 1\.5"),
             ({"initial_k": 2, "k": 4}, r"initial_k \(2\) is smaller than k \(4\)"),
             ({"initial_k": 9, "d_sae": 8, "k": 2}, r"initial_k \(9\) is larger than d_sae \(8\)"),
@@ -187,6 +189,8 @@ class TestRefusals:
             ("batchsize", "batch_size"),
             ("sparsity_coef", "sparsity_coefficient"),
             ("k_aux", "aux_k"),
+            ("learning_rate", "lr"),
+            ("l1_coefficient", "sparsity_coefficient"),
         ],
     )
     def test_an_unknown_key_names_the_nearest(self, name: str, near: str) -> None:
@@ -262,6 +266,11 @@ class TestResolved:
         assert TrainConfig(dtype="float32").resolved(1000, dtype="bfloat16").dtype == "float32"
         assert TrainConfig(steps=50).resolved(1000).log_every == 1
         assert TrainConfig(steps=10**6).resolved(1000).log_every == 500
+
+    def test_a_warm_up_ends_within_the_run(self) -> None:
+        with pytest.raises(DictionaryError, match=r"lr_warmup \(100 steps\) is longer than the run \(20 steps\)"):
+            TrainConfig(lr_warmup=100, steps=20).resolved(1000)
+        assert TrainConfig(lr_warmup=20, steps=20).resolved(1000).lr_decay == 0
 
     def test_a_default_k_above_the_first_one_is_refused(self) -> None:
         with pytest.raises(DictionaryError, match=r"initial_k \(16\) is smaller than k \(32\)"):
