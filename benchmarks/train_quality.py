@@ -73,7 +73,7 @@ class Data:
 
 
 DATA = {
-    "smollm2-135m": Data(d_sae=4608, k=32, batch_size=1024, steps=1000, layer=10),
+    "smollm2-135m": Data(d_sae=4608, k=32, batch_size=512, steps=1000, layer=10),
     "minilm": Data(d_sae=4096, k=16, batch_size=256, steps=1500, rows=20_000, context_size=12),
     "planted": Data(d_sae=1024, k=8, batch_size=1024, steps=2000),
 }

@@ -16,12 +16,13 @@ for peer in $peers; do
   echo "== $peer"
   "${PYTHON:-python3}" -m venv "$env"
   pip=("$env/bin/python" -m pip install --quiet --disable-pip-version-check)
-  # torch first and alone, so that all peers are timed on the same build.
-  # dictionary-learning asks for an nnsight that no longer resolves; its trainers never call it (see _stubs.py).
+  # torch first and alone, then held where it is: all peers are timed on the same build.
+  # dictionary-learning asks for an nnsight that no longer resolves; its trainers never call it (run_dictionary_learning.py stubs it).
   nodeps=()
   if [ "$peer" = dictionary_learning ]; then nodeps=(--no-deps); fi
-  if "${pip[@]}" torch==2.13.0 numpy safetensors \
-    && "${pip[@]}" ${nodeps[@]+"${nodeps[@]}"} --requirement "$here/requirements/$peer.txt"; then
+  if "${pip[@]}" --requirement "$here/requirements/torch.txt" numpy safetensors \
+    && "${pip[@]}" ${nodeps[@]+"${nodeps[@]}"} --constraint "$here/requirements/torch.txt" \
+      --requirement "$here/requirements/$peer.txt"; then
     touch "$env/.ready"
   else
     failed="$failed $peer"
