@@ -41,8 +41,8 @@ def dictionary(cfg: SaeConfig, p: Parameters, scaling: Scaling, calibration: Ten
 def threshold(p: Parameters, x: Tensor, k: int, *, transcoder: bool) -> float:
     """The number that k pre-activations a row exceed on average over the scaled rows x [n, d_in]; never below 0.
 
-    It is the (n·k + 1)-th largest of all, found among the largest `SPREAD`·k of each row, or more of them where a row
-    has more above it.
+    It lies halfway between the (n·k)-th and the next largest of all, so that no rounding decides about either of them;
+    found among the largest `SPREAD`·k of each row, or more of them where a row has more above it.
     """
     n, d_sae = x.shape[0], p.enc.shape[0]
     count = min(SPREAD * k, d_sae)
@@ -54,7 +54,7 @@ def threshold(p: Parameters, x: Tensor, k: int, *, transcoder: bool) -> float:
         values = torch.cat(parts)
         if values.numel() <= n * k:
             return 0.0
-        found = float(values.flatten().kthvalue(values.numel() - n * k).values)
-        if count == d_sae or not bool((values.min(dim=1).values > found).any()):
-            return max(found, 0.0)
+        below, above = (float(values.flatten().kthvalue(values.numel() - n * k + i).values) for i in (0, 1))
+        if count == d_sae or not bool((values.min(dim=1).values > below).any()):
+            return max((below + above) / 2, 0.0)
         count = min(2 * count, d_sae)
