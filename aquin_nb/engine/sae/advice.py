@@ -10,6 +10,7 @@ DEAD_SHARE = 0.1
 STILL = 1e-5
 """Relative movement of the decoder between two points below which it is standing still."""
 UNSTABLE = 1.5
+SPARSER = 0.9
 RECENT = 5
 
 
@@ -35,11 +36,15 @@ def advise(history: Sequence[Point], d_sae: int, movement: float, settled: int =
             f"The weights are not moving ({movement:.1e} of their norm since the last point)."
             f" Raise lr, now {last.lr:g}."
         )
-    errors = [point.recon_mse for point in history if point.step > settled]
-    recent, best = errors[-RECENT:], min(errors, default=0.0)
-    if len(errors) > 2 * RECENT and min(recent) > UNSTABLE * best:
-        words.append(
-            f"The loss is unstable: recon MSE is {min(recent) / best:.1f} times its best so far."
-            " Lower lr, or set grad_clip=1.0."
-        )
+    points = [point for point in history if point.step > settled]
+    if len(points) > 2 * RECENT:
+        best = min(points, key=lambda point: point.recon_mse)
+        recent = min(point.recon_mse for point in points[-RECENT:])
+        # A penalty goes on making codes sparser after its warm-up, which costs some error.
+        traded = last.l0 < SPARSER * best.l0 and last.fvu < 1
+        if recent > UNSTABLE * best.recon_mse and not traded:
+            words.append(
+                f"The loss is unstable: recon MSE is {recent / best.recon_mse:.1f} times its best so far."
+                " Lower lr, or set grad_clip=1.0."
+            )
     return words
