@@ -149,8 +149,11 @@ def require_writable(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:50]}.", suffix=".part")
+    except (FileExistsError, NotADirectoryError) as error:
+        raise OutputError(f"{str(path)[:200]} cannot be written: what should be its folder is a file.") from error
     except (OSError, ValueError) as error:
-        raise OutputError(f"{str(path)[:200]} cannot be written: {error}.") from error
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"{str(path)[:200]} cannot be written: {reason}. Choose another place.") from error
     os.close(handle)
     os.unlink(name)
 

@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from .control import Control, Tick
+from .errors import Cancelled
 from .jobs import FINISHED, Job
 
 T = TypeVar("T")
@@ -114,7 +115,10 @@ def terminal(job: Job[T]) -> T:
 
 
 def attend(job: Job[T]) -> T:
-    """Show a job where its starter is looking, the cell or the terminal, and wait; interrupting cancels it."""
+    """Show a job where its starter is looking, the cell or the terminal, and wait; interrupting cancels it.
+
+    A second interrupt no longer waits for it.
+    """
     try:
         if _kernel():
             job._ipython_display_()
@@ -122,4 +126,8 @@ def attend(job: Job[T]) -> T:
         return terminal(job)
     except KeyboardInterrupt:
         job.cancel()
+    try:
         return job.wait()
+    except KeyboardInterrupt:
+        place = f" to {job.output}" if job.output is not None else ""
+        raise Cancelled(f"Left alone: {job.name} stops after its present step and writes what it has{place}.") from None

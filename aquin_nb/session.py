@@ -179,9 +179,11 @@ class Session:
     def _user_dictionary(self, user: str, layer: int | None) -> Path:
         model = self.model.info.name
         folder = home.dictionary_path(model, 0, user=user).parent
+        unplaced = sorted(folder.glob("sae.pt"))  # trained on a tensor that did not say its layer
         if layer is not None:
-            return home.dictionary_path(model, layer, user=user)
-        found = sorted(folder.glob("sae_layer*.pt"))
+            file = home.dictionary_path(model, layer, user=user)
+            return unplaced[0] if unplaced and not file.exists() else file
+        found = sorted(folder.glob("sae_layer*.pt")) or unplaced
         if len(found) == 1:
             return found[0]
         if found:

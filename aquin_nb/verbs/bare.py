@@ -10,6 +10,7 @@ from typing import Any, overload
 from .. import home
 from ..cards import SaeTrainCard
 from ..engine.sae import SaeConfig, TrainConfig
+from ..engine.sae.loggers import require_loggers
 from ..engine.sae.trainer import require_memory
 from ..errors import DictionaryError, StoreError
 from ..jobs import Job, JobQueue
@@ -90,6 +91,8 @@ def sae_resume(output: str | Path, activations: Any = None, *, config: Config | 
 
     >>> sae_resume("runs/sae.pt")   # doctest: +SKIP
     """
+    if not isinstance(output, str | Path) or not Path(output).name:
+        raise StoreError(f"output is the .pt that the training was to write, not {output!r}.")
     path = Path(output).expanduser()
     if path.suffix == ".checkpoints":
         path = path.with_suffix(".pt")
@@ -127,6 +130,9 @@ def _by_layer(activations: Any) -> list[Rows]:
         return [open_rows(activations)]
     if not activations:
         raise StoreError("The dict of activations is empty: give {layer: activations}.")
+    for layer in activations:
+        if not isinstance(layer, int) or isinstance(layer, bool) or layer < 0:
+            raise StoreError(f"A dict of activations has whole numbers of layers as keys, not {layer!r}.")
     return [replace(open_rows(given), layer=layer) for layer, given in activations.items()]
 
 
@@ -146,6 +152,7 @@ def _plan(job: Job[Any], plans: Sequence[tuple[Rows, TrainConfig]]) -> list[Trai
             raise DictionaryError(f"Two dictionaries would go to {path}: give each config its own name or output.")
         taken.add(path)
         require_free(path)
+        require_loggers(config.loggers)
         cfg = sae_config(
             config,
             name,

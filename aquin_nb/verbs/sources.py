@@ -73,7 +73,10 @@ def open_rows(given: Any, layer: int | None = None) -> Rows:
     """
     if isinstance(given, tuple | list):
         if len(given) != 2:
-            raise StoreError(f"A transcoder wants two: (inputs, targets); {len(given)} were given.")
+            raise StoreError(
+                f"A {type(given).__name__} of activations is a pair (inputs, targets) for a transcoder, not"
+                f" {len(given)} things; rows go into one tensor [rows, d_in]."
+            )
         inputs, targets = (open_rows(part) for part in given)
         if inputs.total != targets.total:
             raise StoreError(f"Inputs have {inputs.total:,} rows and targets {targets.total:,}; they go row by row.")
@@ -81,23 +84,44 @@ def open_rows(given: Any, layer: int | None = None) -> Rows:
         if len(names) > 1:
             raise StoreError(f"Inputs and targets come from different models: {' and '.join(sorted(names))}.")
         return replace(inputs, target=targets)
-    if isinstance(given, np.ndarray):
-        given = torch.from_numpy(given)
-    if isinstance(given, Tensor):
-        if given.ndim != 2 or not given.is_floating_point():
-            raise StoreError(
-                f"Activations are a float tensor [rows, d_in]; got {str(given.dtype).removeprefix('torch.')}"
-                f" {list(given.shape)}."
-            )
+    if isinstance(given, np.ndarray | Tensor):
+        given = _rows_and_columns(given)
         ref = CorpusRef(name="a tensor in memory", tokens=given.shape[0], why="asked for")
         return Rows(given, given.shape[0], given.shape[1], None, "", ref, None, [])
     if isinstance(given, Store):
         return from_store(given)
     if not isinstance(given, str | Path | Capture | SaeTrain):
+        near = "; its .to_numpy() is an array" if hasattr(given, "to_numpy") else ""
         raise StoreError(
-            f"activations must be a tensor, an array, or the folder of a store or capture, not {type(given).__name__}."
+            "activations must be a tensor, an array, or the folder of a store or capture, not"
+            f" {type(given).__name__}{near}."
         )
     return _read(_folder(given), layer)
+
+
+def _rows_and_columns(given: Tensor | np.ndarray[Any, Any]) -> Tensor:
+    """The same numbers as a tensor.
+
+    Raises:
+        StoreError: not a dense float matrix with rows; says how to make it one.
+    """
+    floats = given.is_floating_point() if isinstance(given, Tensor) else given.dtype.kind == "f"
+    dense = not isinstance(given, Tensor) or given.layout == torch.strided
+    if given.ndim == 2 and floats and dense and 0 not in given.shape:
+        if isinstance(given, Tensor):
+            return given
+        # torch takes no other byte order and no negative strides.
+        return torch.from_numpy(np.ascontiguousarray(given, dtype=given.dtype.newbyteorder("=")))
+    if 0 in given.shape:
+        help = "There is nothing to learn from."
+    elif not dense:
+        help = "Its .to_dense() is one."
+    elif given.ndim != 2:
+        help = "Its .reshape(-1, d_in) is one." if given.ndim > 2 else "One row is no data: give many."
+    else:
+        help = "Convert them to float32 first."
+    kind = str(given.dtype).removeprefix("torch.")
+    raise StoreError(f"Activations are a float tensor [rows, d_in]; got {kind} {list(given.shape)}. {help}")
 
 
 def require_model(rows: Rows, model: ModelInfo) -> Rows:
@@ -127,7 +151,10 @@ def reopen(described: dict[str, Any]) -> list[Store]:
     """
     parts: Sequence[dict[str, Any]] = described["parts"] if described["kind"] == "several" else [described]
     if any(part["kind"] != "store" for part in parts):
-        raise StoreError("The run was trained on a tensor in memory; give the same one again as activations=.")
+        raise StoreError(
+            "The run was trained on a tensor in memory; give the same one again:"
+            " aquin_nb.sae_resume(output, activations)."
+        )
     return [Store(part["path"]) for part in parts]
 
 

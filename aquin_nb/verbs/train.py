@@ -17,6 +17,7 @@ from ..engine.analysis.fidelity import fidelity, held_out_rows
 from ..engine.models import Model
 from ..engine.sae import SaeConfig, TrainConfig
 from ..engine.sae.config import SELECTED
+from ..engine.sae.loggers import require_loggers
 from ..engine.sae.trainer import TrainOutcome, require_memory
 from ..errors import Cancelled, SessionError, StoreError, did_you_mean
 from ..files import free_folder
@@ -80,6 +81,8 @@ def session_train(
     if layer is not None:
         session.model.check_layer(layer)
     rows = require_model(open_rows(activations, layer), info) if activations is not None else None
+    if rows is not None and rows.layer is None:
+        rows = replace(rows, layer=layer)  # a tensor does not say where it comes from
     at = rows.layer if rows is not None else info.default_layer if layer is None else layer
     default = TOKENS_QUICK if quick else TOKENS_CUDA if session.model.device.type == "cuda" else TOKENS_CPU
     wanted = default if tokens is None else tokens
@@ -87,6 +90,7 @@ def session_train(
     name = settings.name or home.run_name("train")
     path = Path(settings.output).expanduser() if settings.output else home.dictionary_path(info.name, at, user=name)
     require_free(path, session.jobs.unfinished())
+    require_loggers(settings.loggers)
     hook = session.model.hook(at) if at is not None else ""
     model = rows.model if rows is not None and rows.model is not None else model_ref(info)
     target = rows.target if rows is not None else None
@@ -163,18 +167,22 @@ def session_resume(session: Session, name: str, layer: int | None, config: Any) 
 def _stopped(session: Session, name: str, layer: int | None) -> Path:
     """The `.pt` of the stopped training called `name`."""
     model = session.model.info.name
+    if not isinstance(name, str) or name.endswith((".pt", ".checkpoints")):
+        raise StoreError(
+            f"resume() takes the name of a training, not {str(name)!r}; aquin_nb.sae_resume() takes a path."
+        )
     if layer is not None:
         return home.dictionary_path(model, layer, user=name)
     folder = home.dictionary_path(model, 0, user=name).parent
-    found = sorted(folder.glob("sae_layer*.checkpoints"))
+    found = sorted(folder.glob("sae*.checkpoints"))
     if len(found) == 1:
         return found[0].with_suffix(".pt")
     if found:
         raise StoreError(f"{name} holds stopped trainings of several layers; pass layer= to pick one.")
-    complete = sorted(folder.glob("sae_layer*.pt"))
+    complete = sorted(folder.glob("sae*.pt"))
     if complete:
         raise StoreError(f"{name} is complete: there is nothing to resume ({complete[0]}).")
-    names = sorted({p.parent.name for p in folder.parent.glob("*/sae_layer*.checkpoints")})
+    names = sorted({p.parent.name for p in folder.parent.glob("*/sae*.checkpoints")})
     known = did_you_mean(name, names) if names else f"No training of {model} was stopped."
     raise StoreError(f"There is no stopped training {name!r} of {model}. {known}")
 

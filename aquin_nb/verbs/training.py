@@ -74,6 +74,10 @@ class Training:
             low = self.config.dtype == "auto" and fast_dtype(device, self.rows.d_in) == torch.bfloat16
             resolved = self.config.resolved(stream.rows, dtype="bfloat16" if low else "float32")
             self.notes += [LOW_NOTE] if low else []
+            if self.config.k is not None and resolved.k is None:
+                self.notes.append(
+                    f"k does nothing for {resolved.architecture}: its sparsity_coefficient makes latents few."
+                )
         self.config = resolved
         self.cfg = replace(self.cfg, k=resolved.k, groups=resolved.groups)
         self.loggers = open_loggers(resolved.loggers, self.path.with_suffix(".logs"), self.cfg.name)
@@ -259,8 +263,8 @@ def _run(trainings: Sequence[Training], control: Control, device: torch.device) 
     except Interrupted as stop:
         places = [str(t.path) for t in trainings]
         cancelled = Cancelled(
-            f"{stop} The dictionary so far is in {', '.join(places)}; session.sae.resume({trainings[0].cfg.name!r}) or"
-            f" aquin_nb.sae_resume({places[0]!r}) goes on from there{', and so for each' if len(places) > 1 else ''}."
+            f"{stop} The dictionary so far is in {', '.join(places)}; {_resuming(first)} goes on from there"
+            f"{', and so for each' if len(places) > 1 else ''}."
         )
         for training, outcome in zip(trainings, stop.outcomes, strict=True):
             training.save(outcome, stream, cancelled)
@@ -268,6 +272,16 @@ def _run(trainings: Sequence[Training], control: Control, device: torch.device) 
         raise cancelled from None
     results = [t.save(o, stream) for t, o in zip(trainings, outcomes, strict=True)]
     return [t.finish(r, o, stream, control) for t, r, o in zip(trainings, results, outcomes, strict=True)]
+
+
+def _resuming(training: Training) -> str:
+    """The call that goes on with it."""
+    path, rows, name = training.path, training.rows, training.cfg.name
+    if any(isinstance(source, torch.Tensor) for source in rows.sources):
+        return f"aquin_nb.sae_resume({str(path)!r}, activations), with the same activations,"
+    if rows.model is not None and path == home.dictionary_path(rows.model.name, rows.layer, user=name):
+        return f"session.sae.resume({name!r}) or aquin_nb.sae_resume({str(path)!r})"
+    return f"aquin_nb.sae_resume({str(path)!r})"
 
 
 def _columns(stream: ShuffledStream, place: int) -> slice:
@@ -436,6 +450,11 @@ def compute_device(name: str) -> torch.device:
         raise DictionaryError(f"device: {name!r} is no device; use auto, cpu, cuda or cuda:0.") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise DictionaryError(f"device: {name} was asked for, but this machine has no CUDA GPU that torch can use.")
+    try:
+        float(torch.ones(1, device=device))
+    except (RuntimeError, NotImplementedError, AssertionError) as error:
+        problem = str(error).splitlines()[0].split(". ")[0].rstrip(".")
+        raise DictionaryError(f"device: {name} was asked for, but torch cannot use it here ({problem}).") from None
     return device
 
 

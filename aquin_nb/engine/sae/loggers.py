@@ -70,12 +70,21 @@ def open_loggers(names: Sequence[str], folder: Path, run: str) -> list[Logger]:
     []
     """
     chosen = list(dict.fromkeys(names))
-    for name in chosen:
+    require_loggers(chosen)
+    return [_Guarded(name, _KINDS[name](Path(folder), run)) for name in chosen]
+
+
+def require_loggers(names: Sequence[str]) -> None:
+    """Refuse what `open_loggers` would, before any work is done.
+
+    Raises:
+        DictionaryError, OutputError: see there.
+    """
+    for name in names:
         if name not in _KINDS:
             raise DictionaryError(f"{name!r} is no logger. {did_you_mean(str(name), _KINDS)}")
         if find_spec(name) is None:
             raise OutputError(f"Logging to {name} needs its package: pip install 'aquin-nb[{name}]'.")
-    return [_Guarded(name, _KINDS[name](Path(folder), run)) for name in chosen]
 
 
 class _Target(Protocol):
