@@ -159,6 +159,62 @@ def test_cancel_while_training_keeps_what_was_written(session: aquin_nb.Session)
     assert sae.cfg.step > 30
 
 
+def test_a_cancelled_training_goes_on_where_it_was(session: aquin_nb.Session, home: Path) -> None:
+    """To the weights of one that was never stopped, bit for bit on one thread, and its cross-entropy is measured."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        long = QUICK | {"steps": 400, "config": {"ema": 0.9, "checkpoint_every": 50}}
+        job = session.sae.train(3, name="again", **long)
+        job.on_change(lambda j: j.cancel() if j.tick and j.tick.stage == "train" and j.tick.done > 60 else None)
+        with pytest.raises(errors.Cancelled, match=r"session\.sae\.resume\('again'\)"):
+            job.wait(300)
+        with pytest.warns(UserWarning, match="a training that was stopped at step"):
+            stopped = session.load_sae(user="again").cfg.step
+        result = session.sae.resume("again").wait(300)
+        (store,) = [a.path for a in result.card.artifacts if a.role == "activations"]
+        whole = session.sae.train(
+            activations=store, name="whole", **{k: v for k, v in long.items() if k != "tokens"}
+        ).wait(300)
+    finally:
+        torch.set_num_threads(before)
+    assert result.card.resumed_from == [stopped]
+    for name, tensor in whole.dictionary.tensors().items():
+        assert torch.equal(tensor, result.dictionary.tensors()[name]), name
+    columns = result.history.columns.drop("tokens_per_second")
+    pd.testing.assert_frame_equal(result.history[columns], whole.history[columns])
+    assert result.card.held_out is not None
+    assert whole.card.held_out is not None
+    assert result.card.held_out.ce_recovered == pytest.approx(whole.card.held_out.ce_recovered, nan_ok=True)
+    with pytest.raises(errors.StoreError, match="again is complete: there is nothing to resume"):
+        session.sae.resume("again")
+    with pytest.raises(errors.StoreError, match="no stopped training 'nobody' of tiny"):
+        session.sae.resume("nobody")
+
+
+def test_arguments_win_over_a_file_of_settings(session: aquin_nb.Session, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text('d_sae = 64\nk = 4\nsteps = 9\nlr = 0.5\nlr_schedule = "cosine"\n')
+    result = session.sae.train(
+        3, config=tmp_path / "c.toml", epochs=0.1, lr=2e-3, batch_size=128, tokens=1500, name="both"
+    ).wait(300)
+    beside = json.loads(result.path.with_suffix(".config.json").read_text())["config"]
+    found = {name: beside[name] for name in ("d_sae", "k", "lr", "lr_schedule", "batch_size", "steps")}
+    assert found == {"d_sae": 64, "k": 4, "lr": 2e-3, "lr_schedule": "cosine", "batch_size": 128, "steps": 1}
+
+
+@pytest.mark.parametrize("architecture", ["batchtopk", "relu", "jumprelu", "gated", "matryoshka"])
+def test_every_architecture_from_text_to_verdict(
+    session: aquin_nb.Session, trained: aquin_nb.SaeTrain, architecture: str
+) -> None:
+    (store,) = [a.path for a in trained.card.artifacts if a.role == "activations"]
+    quick = {name: value for name, value in QUICK.items() if name not in ("tokens", "k")}
+    result = session.sae.train(activations=store, architecture=architecture, name=architecture, **quick).wait(300)
+    assert result.card.status == "completed"
+    assert result.dictionary.cfg.architecture == architecture
+    assert result.verdict in ("usable", "weak", "smoke test only")
+    assert (session.load_sae(user=architecture).encode(torch.randn(3, 128)) >= 0).all()
+
+
 def test_cancel_while_collecting_keeps_a_readable_store(session: aquin_nb.Session, home: Path) -> None:
     from aquin_nb.engine.activations.store import Store
 
