@@ -114,7 +114,16 @@ def fit(
     fresh = [member for member in members if member.resume is None]
     sample = _sample(stream) if fresh else None
     stream.held_out(SAMPLE_ROWS)  # read at the end: a bad value there is to be found before the work
-    runs = [_begin(member, sample, place, mesh) for member in members]
+    try:
+        runs = [_begin(member, sample, place, mesh) for member in members]
+    except RuntimeError as error:
+        if not _memory_ran_out(error):
+            raise
+        widths = " and ".join(f"d_sae={member.cfg.d_sae:,}" for member in members)
+        raise OutOfMemory(
+            f"{place} has no room to train {widths} ({str(error).splitlines()[0]})."
+            f" Try a smaller d_sae{', or fewer dictionaries at once' if len(members) > 1 else ''}."
+        ) from None
     del sample
     start, last = runs[0].step, max(_total(member) for member in members)
     if any(run.step != start for run in runs):
