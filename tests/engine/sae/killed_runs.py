@@ -100,7 +100,7 @@ def run(folder: Path, case: str, kills: int, chance: random.Random) -> list[dict
         pid = forked(folder, case, output)
         if len(seen) < kills:
             if chance.random() < 0.12 and not output.exists():  # some at the end, which would be met rarely
-                done = ended(pid, LAST_RESORT, until=output) or ended(pid, chance.uniform(0, 0.03))
+                done = ended(pid, LAST_RESORT, until=output) or ended(pid, chance.uniform(0, 0.01))
             else:
                 done = ended(pid, chance.uniform(0, 0.3 * whole))
             if not done:

@@ -28,6 +28,7 @@ from torch import Tensor
 from aquin_nb.control import Control
 from aquin_nb.engine.activations.stream import ShuffledStream
 from aquin_nb.engine.sae import ARCHITECTURES, evaluate
+from aquin_nb.engine.sae import trainer as trainers
 from aquin_nb.engine.sae.architectures import Architecture, Penalised, Selected
 from aquin_nb.engine.sae.checkpoints import Checkpoints
 from aquin_nb.engine.sae.export import dictionary
@@ -429,6 +430,16 @@ class TestMemory:
         self.limited(monkeypatch, 0)
         with pytest.raises(OutOfMemory, match=r"ran out of memory at step 1, even for one row.* Try d_sae=24\."):
             train(planted(1000), steps=5)
+
+    def test_weights_that_do_not_fit_are_told_with_their_widths(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(*_: Any) -> Any:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 40.00 GiB.")
+
+        monkeypatch.setattr(trainers, "Run", full)
+        stream = ShuffledStream(planted(500), 64)
+        two = [member(settings(d_sae=width), stream) for width in (1024, 2048)]
+        with pytest.raises(OutOfMemory, match=r"train d_sae=1,024 and d_sae=2,048 .*fewer dictionaries at once"):
+            fit(stream, two)
 
     def test_other_errors_of_torch_are_not_taken_for_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def broken(*_: Any) -> Any:
