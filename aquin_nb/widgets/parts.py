@@ -29,6 +29,7 @@ TINTS = {
 
 
 BOX = f"{FONT};border:1px solid {RULE};border-radius:6px;padding:12px 14px;max-width:1280px;box-sizing:border-box"
+BOX += ";margin-bottom:8px"  # a sweep shows several, one below the other
 
 
 def header(card: Card, subtitle: Sequence[str | None]) -> str:
@@ -108,8 +109,10 @@ def verdict(card: SaeTrainCard) -> str:
 
 
 def failure(card: Card) -> str:
-    """What ended a failed run."""
-    return "" if card.error is None else note("bad", card.error.type, text=card.error.message)
+    """What ended a failed or cancelled run."""
+    if card.error is None:
+        return ""
+    return note("idle" if card.status == "cancelled" else "bad", card.error.type, text=card.error.message)
 
 
 def remarks(card: Card) -> str:

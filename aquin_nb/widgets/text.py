@@ -76,7 +76,8 @@ def percent(share: float | None) -> str:
     if share is None or not math.isfinite(share):
         return DASH
     value = share * 100
-    return f"{value:.1f} %" if value != 0 and abs(value) < 10 else f"{value:.0f} %"
+    text = f"{value:.1f} %" if value != 0 and abs(value) < 10 else f"{value:.0f} %"
+    return text.replace("-", "−")
 
 
 def duration(seconds: float | None) -> str:

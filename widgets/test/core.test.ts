@@ -68,7 +68,7 @@ test("axes: early outliers are clipped, wide positive ranges turn logarithmic, n
 test("numbers read as people write them", () => {
   assert.deepEqual([0, 0.01234, 12.345, 1234.6, 1.5e6, -0.00001, NaN, null].map(number), ["0", "0.0123", "12.3", "1,235", "1.50e6", "−1.00e-5", "–", "–"]);
   assert.deepEqual([0, 0.25, 50, 2000, 1_500_000, -3000, 0.0002].map(tick), ["0", "0.25", "50", "2k", "1.5M", "−3k", "2e-4"]);
-  assert.deepEqual([0, 0.0312, 0.5, null].map(percent), ["0 %", "3.1 %", "50 %", "–"]);
+  assert.deepEqual([0, 0.0312, 0.5, -0.078, null].map(percent), ["0 %", "3.1 %", "50 %", "−7.8 %", "–"]);
   assert.deepEqual([4.26, 42, 75.2, 120, 7290, -1].map(duration), ["4.3 s", "42 s", "1 min 15 s", "2 min", "2 h 2 min", "–"]);
   assert.deepEqual([count(1234567), rate(245_113), rate(12.345), bytes(21_300_000), bytes(12)], ["1,234,567", "245,000", "12.3", "21.3 MB", "12 B"]);
 });

@@ -37,7 +37,7 @@ export function tick(value: number): string {
 export function percent(share: number | null | undefined): string {
   if (share == null || !Number.isFinite(share)) return "–";
   const value = share * 100;
-  return `${value !== 0 && Math.abs(value) < 10 ? value.toFixed(1) : value.toFixed(0)} %`;
+  return `${(value !== 0 && Math.abs(value) < 10 ? value.toFixed(1) : value.toFixed(0)).replace("-", "−")} %`;
 }
 
 /** 75.2 → "1 min 15 s". */

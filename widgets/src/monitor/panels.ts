@@ -23,6 +23,8 @@ const PANELS: readonly Panel[] = [
   { label: "Dead", long: "Dead latents", rule: { scale: "linear", floor: 0 }, series: dead, text: (value, run) => (width(run) ? `${value !== 0 && value < 10 ? value.toFixed(1) : value.toFixed(0)} %` : count(value)) },
 ];
 
+const MEDIAN_PIXELS = 180; // below this the word would leave no room for the panel's own name
+
 const width = (run: Run): number => run.card?.config?.d_sae ?? 0;
 
 /** Dead latents as a percentage of all, or as their number while the width is not known. */
@@ -68,7 +70,7 @@ export class Panels {
     };
     for (const type of ["pointermove", "pointerdown"] as const) this.#bars.canvas.addEventListener(type, pointBin);
     this.#bars.canvas.addEventListener("pointerleave", () => pointBin(null));
-    const long = "Latents by the share of rows they fire for, since the last point; the first bar also holds those that never fired";
+    const long = "Latents by the share of rows they fire for, since the last point, and the median; the first bar also holds those that never fired";
     this.#rates = h("figure", {}, h("figcaption", {}, h("span", { title: long }, "Firing rate"), this.#which, this.#rate), this.#bars.canvas);
     this.#grid.append(this.#rates, this.#numbers.element);
     this.#slider.addEventListener("input", () => {
@@ -119,7 +121,8 @@ export class Panels {
     const bin = this.#bin !== null && this.#bin < density.length ? this.#bin : null;
     this.#bars.draw(colours, density, bin);
     const median = density.length > 0 ? medianRate(density) : "–";
-    setText(this.#which, bin === null ? "median" : binText(density.length, bin));
+    const room = this.#bars.canvas.clientWidth >= MEDIAN_PIXELS;
+    setText(this.#which, bin === null ? (room ? "median" : "") : binText(density.length, bin));
     setText(this.#rate, bin === null ? median : count(density[bin]));
     this.#bars.canvas.setAttribute("aria-label", density.length > 0 ? `Latents by firing rate, newest point: median ${median}` : "Latents by firing rate: no points yet");
   }

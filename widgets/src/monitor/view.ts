@@ -151,7 +151,7 @@ class MonitorView {
       this.#verdict.append(note(tone, h("strong", {}, `${mark} ${title}`), reasons.length > 0 && h("ul", {}, ...reasons)));
     }
     this.#notes.replaceChildren();
-    if (card?.error) this.#notes.append(note("bad", h("strong", {}, card.error.type), h("pre", {}, card.error.message)));
+    if (card?.error) this.#notes.append(note(card.status === "cancelled" ? "idle" : "bad", h("strong", {}, card.error.type), h("pre", {}, card.error.message)));
     if (trouble) this.#notes.append(note("idle", trouble));
     if (error) this.#notes.append(note("bad", h("strong", {}, "The monitor failed"), h("pre", {}, error)));
     this.#remarks.replaceChildren(...(card ? remarks(card) : []).map((text) => h("p", {}, text)));
