@@ -169,8 +169,17 @@ def _plan(job: Job[Any], plans: Sequence[tuple[Rows, TrainConfig]]) -> list[Trai
     return trainings
 
 
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
 def _done(job: Job[Any], trainings: Sequence[Training], several: bool) -> Any:
+    names = [training.cfg.name for training in trainings]
+    job.name = f"{job.name.split()[0]} {', '.join(names)}"
     if len(trainings) > 1:
+        for training in trainings:
+            others = [name for name in names if name != training.cfg.name]
+            training.notes.append(f"Trained in one pass with {_few(others)}: a cancel stops all of them.")
         job.show_as(Together([training.live for training in trainings]))
     JobQueue("training").add(job)
     results = attend(job)

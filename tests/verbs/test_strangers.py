@@ -88,3 +88,9 @@ def test_a_second_interrupt_leaves_the_job_to_itself(monkeypatch: pytest.MonkeyP
     JobQueue("x").add(job)
     with pytest.raises(Cancelled, match=r"train x stops after its present step and writes what it has to .*sae\.pt"):
         attend(job)
+
+
+def test_dictionaries_of_one_pass_say_that_a_cancel_stops_all() -> None:
+    results = aquin_nb.sae_train(X, [SMALL | {"name": name} for name in ("one", "two")])
+    assert [result.card.name for result in results] == ["one", "two"]
+    assert "Trained in one pass with two: a cancel stops all of them." in results[0].card.notes

@@ -85,7 +85,7 @@ def _single(source: object, name: str) -> Rows:
     else:
         raise StoreError(f"Activations are a float tensor [rows, d_in] or a Store; {name}: got {source!r:.80}.")
     if rows.count == 0:
-        raise StoreError(f"No rows in {rows.name}; collect activations first.")
+        raise StoreError(f"There are no rows in {rows.name}; collect activations first.")
     return rows
 
 
