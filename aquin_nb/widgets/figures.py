@@ -92,7 +92,7 @@ def _density(figure: Any, counts: list[int], place: dict[str, int]) -> None:
     figure.update_xaxes(
         type="log", range=[words.LOWEST, 0], tickvals=[1e-6, 1e-4, 1e-2, 1], title_text="share of rows", **place
     )
-    figure.update_xaxes(ticktext=["1e-6", "1e-4", "0.01", "1"], **place)
+    figure.update_xaxes(ticktext=["1e-6", "1e-4", "0.01", "1"], ticklabelstandoff=5, **place)
     figure.update_yaxes(range=[0, 1.05 * words.ceiling(counts)], **place)
 
 
