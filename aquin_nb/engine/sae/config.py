@@ -122,8 +122,8 @@ class TrainConfig(BaseModel):
     aux_k: Annotated[int, Field(ge=0, strict=True)] | None = None
     aux_coefficient: NotNegative = 1 / 32
     dead_after_tokens: Count | None = None
-    threshold: Positive = 0.1
-    bandwidth: Positive = 2.0
+    threshold: Positive = 2.0
+    bandwidth: Positive = 0.5
     threshold_lr: Positive = 1.0
 
     lr: Positive = 1e-3
@@ -304,7 +304,9 @@ class TrainConfig(BaseModel):
         return k_at(step, first, final, hold=_known(self.k_hold), warmup=_known(self.k_warmup), kind=self.k_schedule)
 
 
-DEFAULT_COEFFICIENT = {"relu": 2.0, "gated": 2.0, "jumprelu": 2.0}
+DEFAULT_COEFFICIENT = {"relu": 1.0, "gated": 2.0, "jumprelu": 0.1}
+"""Tried on layer 10 of smollm2-135m (100,000 tokens, 600 steps). JumpReLU starts with 2 % of the latents active (unit
+rows, θ = 2): with more of them it ended at a higher L0 and a higher error, and every step was dense."""
 
 
 def seconds(text: str) -> float:

@@ -93,7 +93,7 @@ class TestInitial:
         extras = {"jumprelu": {"log_threshold"}, "gated": {"b_mag", "r_mag"}}.get(architecture, set())
         assert set(p.extra) == extras
         if architecture == "jumprelu":
-            torch.testing.assert_close(p.extra["log_threshold"].exp(), torch.full((64,), 0.1))
+            torch.testing.assert_close(p.extra["log_threshold"].exp(), torch.full((64,), 2.0))
 
     @pytest.mark.parametrize("bias", ["mean", "geometric_median", "zero"])
     def test_the_bias_at_the_start(self, bias: str) -> None:

@@ -61,7 +61,13 @@ class TestLearning:
         "penalty",
         [
             {"architecture": "relu", "sparsity_coefficient": 1.0},
-            {"architecture": "jumprelu", "sparsity_loss": "l0", "sparsity_coefficient": 0.3},
+            {
+                "architecture": "jumprelu",
+                "sparsity_loss": "l0",
+                "sparsity_coefficient": 0.3,
+                "threshold": 0.1,
+                "bandwidth": 2.0,
+            },
             {"architecture": "gated", "sparsity_coefficient": 2.0},
         ],
         ids=lambda penalty: penalty["architecture"],
