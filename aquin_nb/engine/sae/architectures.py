@@ -425,8 +425,8 @@ class Penalised(Architecture):
                 by_norm += _totals(slope * heads[at], by_norm.dtype)
             residual[place], grad_out[place] = errors[0], grads_out[0]
             fired += heads[0].sign().sum(0, dtype=torch.float32).long()  # a count of booleans is many times slower
-            if isinstance(bound, Tensor) and place.start == 0:  # one block tells how dense the step is
-                entries = int((pre > bound).sum()) * batch.x.shape[0] // place.stop
+            if isinstance(bound, Tensor):
+                entries += int((pre - bound.to(dtype)).sign_().relu_().sum(dtype=torch.float64))
         self._norm_gradient(p, norms, lambda: by_norm)
         self._close(p, batch, grad_out)
         for name, total in totals.items():

@@ -15,7 +15,7 @@ from .kernels import Pattern, top_k
 
 SCALES = 64
 """Encoder scales that a search tries, evenly in log between 0.1 and 5."""
-SEARCH_ROWS = 1024
+SEARCH_ROWS = 512
 PIECE = 1024
 
 
@@ -102,7 +102,11 @@ def initial(config: TrainConfig, x: Tensor, y: Tensor, *, transcoder: bool) -> P
     """First values from a sample of scaled rows x [n, d_in], y [n, d_out].
 
     Decoder rows are random directions of norm `decoder_norm`; an autoencoder's encoder is the decoder's transpose times
-    `encoder_scale`, a transcoder's is random of the same norm; b_enc is zero and b_dec as `config.bias` says.
+    `encoder_scale`, a transcoder's is random of the same norm; b_dec is as `config.bias` says.
+
+    A penalised architecture starts sparse: JumpReLU with the threshold `config.threshold`, relu and gated with b_enc at
+    its negative; with unit rows and the default 2, 2 % of the latents are active. From half of them active, 600 steps
+    on a real model ended at four times the L0 and a higher error.
     """
     d_sae, d_in, d_out = config.d_sae, x.shape[1], y.shape[1]
     generator = torch.Generator().manual_seed(config.seed)
@@ -121,7 +125,8 @@ def initial(config: TrainConfig, x: Tensor, y: Tensor, *, transcoder: bool) -> P
         extra["skip"] = torch.zeros(d_in, d_out)
     centre = {"mean": lambda: y.mean(0), "geometric_median": lambda: geometric_median(y)}.get(config.bias)
     b_dec = centre() if centre is not None else torch.zeros(d_out)
-    p = Parameters(enc.to(x.device), dec.to(x.device), zeros.to(x.device), b_dec.to(x.device).clone(), {})
+    b_enc = torch.full((d_sae,), -config.threshold) if config.architecture in ("relu", "gated") else zeros
+    p = Parameters(enc.to(x.device), dec.to(x.device), b_enc.to(x.device), b_dec.to(x.device).clone(), {})
     p.extra = {name: tensor.to(x.device) for name, tensor in extra.items()}
     if config.encoder_scale == "search":
         p.enc.mul_(best_scale(p, x[:SEARCH_ROWS], y[:SEARCH_ROWS], config, transcoder=transcoder))
@@ -133,9 +138,8 @@ def initial(config: TrainConfig, x: Tensor, y: Tensor, *, transcoder: bool) -> P
 def best_scale(p: Parameters, x: Tensor, y: Tensor, config: TrainConfig, *, transcoder: bool) -> float:
     """The factor on the encoder, of `SCALES` between 0.1 and 5, with the least squared error on a sample.
 
-    With zero biases the activations scale with the encoder, so one encoding serves all: where k or a zero threshold
-    selects, the selection does not depend on the scale and the error is a parabola in it; with a JumpReLU threshold θ
-    the latents above θ / scale take part, and raising the scale only adds some.
+    One product encodes for all scales. Where k selects, the selection does not depend on the scale and the error is a
+    parabola in it; with a threshold or a bias, each scale has its own active latents and is decoded on its own.
     """
     scales = torch.logspace(math.log10(0.1), math.log10(5), SCALES, dtype=torch.float64)
     pre = (x if transcoder else x - p.b_dec) @ p.enc.T
@@ -143,23 +147,15 @@ def best_scale(p: Parameters, x: Tensor, y: Tensor, config: TrainConfig, *, tran
     if config.architecture in SELECTED:
         values, indices = top_k(pre, min(config.k or 32, pre.shape[1]))
         out = Pattern.fixed(indices, pre.shape[1]).decode(values.relu().reshape(-1), p.dec).double()
-        return _vertex(out, target, scales)
-    if config.architecture != "jumprelu":
-        return _vertex((pre.relu() @ p.dec).double(), target, scales)
-    order = pre.relu()
-    out, errors, bound = torch.zeros_like(target), [], math.inf
-    for scale in scales.tolist():
-        lower = config.threshold / scale
-        out += ((order * ((order > lower) & (order <= bound))) @ p.dec).double()
-        errors.append(float((scale * out - target).square().sum()))
-        bound = lower
+        square, product = float(out.square().sum()), float((out * target).sum())
+        errors = (scales.square() * square - 2 * scales * product).tolist()
+    else:
+        errors = []
+        for scale in scales.tolist():
+            z = pre * scale
+            f = z.sub_(config.threshold).relu_() if config.architecture == "relu" else z * (z > config.threshold)
+            errors.append(float(((f @ p.dec).double() - target).square().sum()))
     return float(scales[min(range(SCALES), key=errors.__getitem__)])
-
-
-def _vertex(out: Tensor, target: Tensor, scales: Tensor) -> float:
-    square, product = float(out.square().sum()), float((out * target).sum())
-    errors = scales.square() * square - 2 * scales * product
-    return float(scales[int(errors.argmin())])
 
 
 @torch.no_grad()

@@ -88,7 +88,8 @@ class TestInitial:
         p = initial(config(architecture=architecture, encoder_scale=0.7, decoder_norm=2.0), x, x, transcoder=False)
         torch.testing.assert_close(p.dec.norm(dim=1), torch.full((64,), 2.0))
         torch.testing.assert_close(p.enc, 0.7 * p.dec)
-        assert torch.equal(p.b_enc, torch.zeros(64))
+        start = -2.0 if architecture in ("relu", "gated") else 0.0
+        assert torch.equal(p.b_enc, torch.full((64,), start))
         torch.testing.assert_close(p.b_dec, x.mean(0))
         extras = {"jumprelu": {"log_threshold"}, "gated": {"b_mag", "r_mag"}}.get(architecture, set())
         assert set(p.extra) == extras
@@ -121,10 +122,10 @@ def error_at(scale: float, p: Parameters, x: Tensor, y: Tensor, settings: TrainC
     if settings.architecture in ("topk", "batchtopk", "matryoshka"):
         kept = pre.topk(settings.k or 0, dim=1)
         f = torch.zeros_like(pre).scatter(1, kept.indices, kept.values.relu())
-    elif settings.architecture == "jumprelu":
-        f = pre * (pre > settings.threshold)
+    elif settings.architecture == "relu":
+        f = (pre - settings.threshold).relu()
     else:
-        f = pre.relu()
+        f = pre * (pre > settings.threshold)
     return float((f @ p.dec.double() + p.b_dec - y).square().sum())
 
 

@@ -60,7 +60,7 @@ class TestLearning:
     @pytest.mark.parametrize(
         "penalty",
         [
-            {"architecture": "relu", "sparsity_coefficient": 1.0},
+            {"architecture": "relu", "sparsity_coefficient": 1.0, "threshold": 0.1},
             {
                 "architecture": "jumprelu",
                 "sparsity_loss": "l0",
@@ -68,7 +68,7 @@ class TestLearning:
                 "threshold": 0.1,
                 "bandwidth": 2.0,
             },
-            {"architecture": "gated", "sparsity_coefficient": 2.0},
+            {"architecture": "gated", "sparsity_coefficient": 2.0, "threshold": 0.1},
         ],
         ids=lambda penalty: penalty["architecture"],
     )
