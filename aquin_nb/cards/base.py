@@ -116,7 +116,9 @@ class Card(Record):
         """Close the card as completed, failed or cancelled; an error's text is kept."""
         self.status, self.finished_at = status, _now()
         if status == "completed":
-            self.progress = self.progress.model_copy(update={"fraction": 1.0, "eta_seconds": None})
+            self.progress = self.progress.model_copy(
+                update={"fraction": 1.0, "done": self.progress.total, "eta_seconds": None}
+            )
         if error is not None:
             self.error = ErrorInfo(type=type(error).__name__, message=str(error))
 

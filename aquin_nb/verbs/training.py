@@ -19,7 +19,7 @@ from ..control import Control
 from ..engine.activations.stream import ShuffledStream
 from ..engine.numerics import fast_dtype
 from ..engine.sae import SaeConfig, TrainConfig
-from ..engine.sae.checkpoints import Checkpoints
+from ..engine.sae.checkpoints import Checkpoints, with_latest
 from ..engine.sae.config import SELECTED, differences
 from ..engine.sae.history import Point
 from ..engine.sae.loggers import Logger, open_loggers
@@ -78,6 +78,10 @@ class Training:
                 self.notes.append(
                     f"k does nothing for {resolved.architecture}: its sparsity_coefficient makes latents few."
                 )
+            if self.config.sparsity_coefficient is not None and resolved.k is not None:
+                self.notes.append(
+                    f"sparsity_coefficient does nothing for {resolved.architecture}: k makes latents few."
+                )
         self.config = resolved
         self.cfg = replace(self.cfg, k=resolved.k, groups=resolved.groups)
         self.loggers = open_loggers(resolved.loggers, self.path.with_suffix(".logs"), self.cfg.name)
@@ -121,7 +125,7 @@ class Training:
             if isinstance(told, Path):
                 card.checkpoint = TrainCheckpoint(path=str(told), step=step, written_at=datetime.now(UTC))
             else:
-                card.notes = [*card.notes, told]
+                card.notes = with_latest(card.notes, told)
 
         self.live.edit(note)
 

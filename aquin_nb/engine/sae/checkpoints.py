@@ -99,6 +99,14 @@ class Checkpoints:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+FAILED = "The checkpoint at step"
+
+
 def failed(step: int, error: AquinError) -> str:
     """The note on a checkpoint that could not be written; the training goes on."""
-    return f"The checkpoint at step {step:,} could not be written: {error} The one before it is still good."
+    return f"{FAILED} {step:,} could not be written: {error} The one before it is still good."
+
+
+def with_latest(notes: list[str], note: str) -> list[str]:
+    """Notes with this one on a failed checkpoint in the place of earlier ones: a full disk fails many times."""
+    return [*(earlier for earlier in notes if not earlier.startswith(FAILED)), note]

@@ -21,7 +21,7 @@ from ...files import human_bytes
 from ..activations.prefetch import prefetch
 from ..activations.stream import ShuffledStream
 from .advice import advise
-from .checkpoints import Checkpoints, failed
+from .checkpoints import Checkpoints, failed, with_latest
 from .config import SELECTED, TrainConfig
 from .dictionary import SparseAutoencoder
 from .export import dictionary
@@ -266,7 +266,7 @@ def _checkpoint(member: Member, run: Run, *, force: bool = False) -> None:
         )
     except OutputError as error:
         told = failed(run.step, error)
-        run.notes.append(told)
+        run.notes = with_latest(run.notes, told)
     if member.on_checkpoint is not None:
         member.on_checkpoint(run.step, told)
 
