@@ -144,11 +144,11 @@ def row(case: str, trainer: str, results: list[dict[str, Any]]) -> dict[str, Any
     }
 
 
-def kept(cases: list[str]) -> list[dict[str, Any]]:
-    """Rows of earlier calls for the cases that this one does not measure."""
+def kept(case: str) -> list[dict[str, Any]]:
+    """What is known of the other cases."""
     path = HERE / "results" / "train_speed.json"
     rows = json.loads(path.read_text())["rows"] if path.exists() else []
-    return [r for r in rows if r["case"] not in cases]
+    return [r for r in rows if r["case"] != case]
 
 
 def main() -> None:
@@ -165,14 +165,11 @@ def main() -> None:
         activations = args.activations or Path(folder) / "rows.npy"
         if not activations.exists():
             np.save(activations, planted(ROWS, D_IN)[0].numpy())
-        rows = []
         for name in args.cases:
-            for found in [logging_cost(args, activations)] if name == METRICS else measure(name, args, activations):
-                print(found, flush=True)
-                rows.append(found)
-    rows = sorted(rows + kept(args.cases), key=lambda r: [*CASES, METRICS].index(r["case"]))
-    settings = {"rows": ROWS, "d_in": D_IN, "batch_size": BATCH, "k": K, "steps": args.steps, "repeats": args.repeats}
-    write("train_speed", settings, rows)
+            found = [logging_cost(args, activations)] if name == METRICS else list(measure(name, args, activations))
+            rows = sorted(found + kept(name), key=lambda r: [*CASES, METRICS].index(r["case"]))
+            settings = {"rows": ROWS, "d_in": D_IN, "batch_size": BATCH, "k": K, "steps": args.steps}
+            write("train_speed", settings, rows)
 
 
 if __name__ == "__main__":

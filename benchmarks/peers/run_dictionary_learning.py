@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType
 from typing import Any
-from unittest.mock import MagicMock
 
-from common import Batches, Dictionary, Spec, main
+from common import Batches, Dictionary, Spec, main, stub
 
-for absent in ("nnsight", "wandb", "datasets", "zstandard"):
-    stub = ModuleType(absent)
-    stub.__getattr__ = lambda name: MagicMock()  # type: ignore[method-assign]
-    sys.modules[absent] = stub
+stub("nnsight", "wandb", "datasets", "zstandard")
 
 from dictionary_learning.trainers import (  # noqa: E402
     BatchTopKTrainer,

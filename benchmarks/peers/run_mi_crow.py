@@ -1,16 +1,20 @@
 """mi-crow's `TopKSae.train` and `L1Sae.train` (overcomplete's loop below) from a store whose batches are in memory.
 
-Full float32: its default mixes precisions.
+Full float32: its default mixes precisions. overcomplete's vision models, which need a torchvision built for the same
+torch, are stubbed.
 """
 
 from __future__ import annotations
 
 import torch
-from common import Batches, Dictionary, Spec, main, scratch
-from mi_crow.mechanistic.sae.modules.l1_sae import L1Sae, L1SaeTrainingConfig
-from mi_crow.mechanistic.sae.modules.topk_sae import TopKSae, TopKSaeTrainingConfig
-from mi_crow.store.local_store import LocalStore
-from torch import Tensor
+from common import Batches, Dictionary, Spec, main, scratch, stub
+
+stub("overcomplete.models")
+
+from mi_crow.mechanistic.sae.modules.l1_sae import L1Sae, L1SaeTrainingConfig  # noqa: E402
+from mi_crow.mechanistic.sae.modules.topk_sae import TopKSae, TopKSaeTrainingConfig  # noqa: E402
+from mi_crow.store.local_store import LocalStore  # noqa: E402
+from torch import Tensor  # noqa: E402
 
 
 class InMemory(LocalStore):
