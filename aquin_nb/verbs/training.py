@@ -473,6 +473,7 @@ def train_settings(cfg: SaeConfig, config: TrainConfig) -> TrainSettings:
     penalised = config.architecture not in SELECTED
     assert config.steps is not None
     assert config.dead_after_tokens is not None
+    assert config.lr is not None
     return TrainSettings(
         architecture=config.architecture,
         d_in=cfg.d_in,

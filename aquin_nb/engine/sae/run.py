@@ -353,6 +353,7 @@ def _optimizer(p: Parameters, config: TrainConfig) -> torch.optim.Optimizer:
         for name, tensor in p.named().items()
     ]
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
+    assert config.lr is not None
     optimizer = kind(groups, lr=config.lr, betas=config.betas, fused=p.enc.device.type in ("cpu", "cuda"))
     for tensor in p.all():
         # Now, not in the first step: memory that runs out there would leave some tensors updated and some not.

@@ -88,7 +88,9 @@ def test_rows_that_do_not_vary_have_no_fvu() -> None:
 
 @pytest.mark.parametrize("coefficient", [0.5, 1.0, 2.0])
 def test_a_penalised_run_that_goes_well_hears_nothing(coefficient: float) -> None:
-    outcome = train(planted(), architecture="relu", sparsity_coefficient=coefficient, d_sae=TRUE, steps=600)
+    outcome = train(
+        planted(), architecture="relu", sparsity_coefficient=coefficient, threshold=0.1, d_sae=TRUE, steps=600
+    )
     assert outcome.advice == []
 
 

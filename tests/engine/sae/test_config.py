@@ -302,7 +302,7 @@ class TestDifferences:
     def test_what_changes_the_weights_is_named(self) -> None:
         old = TrainConfig(steps=100)
         new = TrainConfig(steps=200, lr=0.1, betas=(0.5, 0.9))
-        assert differences(old, new) == ["lr: 0.001 -> 0.1", "betas: (0.9, 0.999) -> (0.5, 0.9)", "steps: 100 -> 200"]
+        assert differences(old, new) == ["lr: None -> 0.1", "betas: (0.9, 0.98) -> (0.5, 0.9)", "steps: 100 -> 200"]
 
     def test_where_and_how_often_to_write_is_free(self) -> None:
         free = {"checkpoint_every": 5, "keep_checkpoints": 9, "output": "x.pt", "name": "n", "device": "cpu"}
