@@ -158,6 +158,13 @@ def cross_entropy(name: str, work: Path) -> Callable[[Judged], float] | None:
     return lambda d: fidelity(model(name), d, kept.layer, rows, max_tokens=None).ce_recovered
 
 
+@cache
+def our_sources() -> str:
+    """A digest of the trainer: what an older one made is not taken for this one's."""
+    files = sorted((HERE.parent / "aquin_nb" / "engine" / "sae").glob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
 def run(name: str, trainer: str, lr: float | None, seed: int, work: Path, peers: Path) -> Path:
     """Train once, or find it trained; the dictionary's file."""
     data, folder = DATA[name], work / name
@@ -172,7 +179,8 @@ def run(name: str, trainer: str, lr: float | None, seed: int, work: Path, peers:
         "activations": str(folder / "train.npy"),
         "options": OPTIONS.get(trainer, {}),
     }
-    key = hashlib.sha256(json.dumps([trainer, spec], sort_keys=True).encode()).hexdigest()[:16]
+    made_by = [trainer, spec, our_sources() if trainer == "aquin_nb" else None]
+    key = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()[:16]
     out = folder / f"{key}.pt"
     if not out.exists():
         peer = trainer.split(",")[0]
