@@ -98,8 +98,15 @@ def records(folder: Path) -> list[Any]:
     """What an offline W&B run wrote, of all its parts in order."""
     from wandb.proto.wandb_internal_pb2 import Record
 
-    paths = sorted((folder / "wandb").glob("offline-run-*/run-*.wandb"))
-    return [Record.FromString(found) for path in paths for found in pieces(path.read_bytes())]
+    # W&B's own process closes the file, on a busy machine a while after `finish` has returned.
+    deadline = time.monotonic() + 10
+    while True:
+        paths = sorted((folder / "wandb").glob("offline-run-*/run-*.wandb"))
+        found = [[Record.FromString(piece) for piece in pieces(path.read_bytes())] for path in paths]
+        closed = found and all(any(r.WhichOneof("record_type") == "exit" for r in part) for part in found)
+        if closed or time.monotonic() > deadline:
+            return [record for part in found for record in part]
+        time.sleep(0.1)
 
 
 def pieces(data: bytes) -> Iterator[bytes]:
