@@ -13,6 +13,7 @@ from .base import (
 )
 from .kinds import (
     ActivationCaptureCard,
+    ActivationStoreCard,
     AnyCard,
     FeatureDelta,
     FeaturePair,
@@ -20,8 +21,11 @@ from .kinds import (
     ProbePreview,
     SaeAlignCard,
     SaeDiffCard,
+    SaeSweepCard,
     SaeTrainCard,
     SessionCard,
+    SiteStatistics,
+    SweepMember,
     TrainCheckpoint,
     TrainMetrics,
     TrainSettings,
@@ -29,6 +33,7 @@ from .kinds import (
 
 __all__ = [
     "ActivationCaptureCard",
+    "ActivationStoreCard",
     "AnyCard",
     "Artifact",
     "Card",
@@ -44,9 +49,12 @@ __all__ = [
     "Progress",
     "SaeAlignCard",
     "SaeDiffCard",
+    "SaeSweepCard",
     "SaeTrainCard",
     "SessionCard",
+    "SiteStatistics",
     "Status",
+    "SweepMember",
     "TrainCheckpoint",
     "TrainMetrics",
     "TrainSettings",

@@ -206,6 +206,65 @@ class SaeAlignCard(Card):
     strongest: list[FeaturePair] = Field(default_factory=list)
 
 
+class SiteStatistics(Record):
+    """One place of the model whose activations are kept, and how large they are."""
+
+    hook: str
+    layer: int | None = None
+    d_in: int
+    mean_norm: FiniteFloat | None = None
+    median_norm: FiniteFloat | None = None
+    max_norm: FiniteFloat | None = None
+    outliers: int | None = Field(default=None, description="rows with a norm above 10 times the median; they are kept")
+
+
+class ActivationStoreCard(Card):
+    """Activations of a corpus, kept on disk to train on."""
+
+    kind: Literal["activationStore"] = "activationStore"
+    corpus: CorpusRef | None = None
+    sites: list[SiteStatistics] = Field(default_factory=list)
+    unit: Literal["token", "text"] = Field(default="token", description="what a row is of")
+    rows: int = 0
+    wanted: int = Field(default=0, description="rows asked for; a corpus may be shorter")
+    documents: int | None = None
+    bytes: int = 0
+    dtype: str = ""
+    context_size: int = 0
+    batch_size: int = Field(default=0, description="context rows a forward pass")
+    exclusions: str = ""
+    complete: bool = False
+    tokens_per_second: FiniteFloat | None = None
+    resumed_from: list[int] = Field(default_factory=list, description="rows at which a stopped collection went on")
+
+
+class SweepMember(Record):
+    """One dictionary of a sweep, measured on rows that training never saw."""
+
+    layer: int | None = None
+    hook: str = ""
+    name: str
+    path: str
+    d_sae: int
+    k: int | None = None
+    fvu: FiniteFloat | None = None
+    recon_mse: FiniteFloat | None = None
+    cosine: FiniteFloat | None = None
+    l0: FiniteFloat | None = None
+    dead_share: Share | None = None
+    mean_norm: FiniteFloat | None = Field(default=None, description="of the site's activations")
+    verdict: Verdict | None = None
+
+
+class SaeSweepCard(Card):
+    """One small dictionary a layer, trained over one pass of the same tokens."""
+
+    kind: Literal["saeSweep"] = "saeSweep"
+    corpus: CorpusRef | None = None
+    members: list[SweepMember] = Field(default_factory=list)
+    caution: str = Field(default="", description="what the table must not be read as")
+
+
 class SessionCard(Card):
     """One locked model and the dictionary bound to it."""
 
@@ -215,5 +274,12 @@ class SessionCard(Card):
 
 
 AnyCard = Annotated[
-    ActivationCaptureCard | SaeTrainCard | SaeDiffCard | SaeAlignCard | SessionCard, Field(discriminator="kind")
+    ActivationCaptureCard
+    | ActivationStoreCard
+    | SaeTrainCard
+    | SaeSweepCard
+    | SaeDiffCard
+    | SaeAlignCard
+    | SessionCard,
+    Field(discriminator="kind"),
 ]

@@ -15,10 +15,27 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from .base import Card
-from .kinds import ActivationCaptureCard, AnyCard, SaeAlignCard, SaeDiffCard, SaeTrainCard, SessionCard
+from .kinds import (
+    ActivationCaptureCard,
+    ActivationStoreCard,
+    AnyCard,
+    SaeAlignCard,
+    SaeDiffCard,
+    SaeSweepCard,
+    SaeTrainCard,
+    SessionCard,
+)
 
 FOLDER = Path(__file__).parent / "schema"
-KINDS: tuple[type[Card], ...] = (ActivationCaptureCard, SaeTrainCard, SaeDiffCard, SaeAlignCard, SessionCard)
+KINDS: tuple[type[Card], ...] = (
+    ActivationCaptureCard,
+    ActivationStoreCard,
+    SaeTrainCard,
+    SaeSweepCard,
+    SaeDiffCard,
+    SaeAlignCard,
+    SessionCard,
+)
 
 
 class _AsWritten(GenerateJsonSchema):
@@ -34,7 +51,7 @@ def schemas() -> dict[str, dict[str, Any]]:
     They describe cards as written: fields with a default are always there.
 
     >>> sorted(schemas())
-    ['activationCapture', 'anyCard', 'saeAlign', 'saeDiff', 'saeTrain', 'session']
+    ['activationCapture', 'activationStore', 'anyCard', 'saeAlign', 'saeDiff', 'saeSweep', 'saeTrain', 'session']
     """
     found = {str(kind.model_fields["kind"].default): _schema(kind) for kind in KINDS}
     found["anyCard"] = _schema(AnyCard) | {"title": "AnyCard"}

@@ -1,6 +1,7 @@
 // Generated from aquin_nb/cards/schema by `npm run types`; do not edit.
 
-export type AnyCard = ActivationCaptureCard | SaeTrainCard | SaeDiffCard | SaeAlignCard | SessionCard;
+export type AnyCard =
+  ActivationCaptureCard | ActivationStoreCard | SaeTrainCard | SaeSweepCard | SaeDiffCard | SaeAlignCard | SessionCard;
 export type JsonValue = unknown;
 
 /**
@@ -133,6 +134,83 @@ export interface Progress {
   unit: string;
 }
 /**
+ * Activations of a corpus, kept on disk to train on.
+ */
+export interface ActivationStoreCard {
+  artifacts: Artifact[];
+  /**
+   * context rows a forward pass
+   */
+  batch_size: number;
+  bytes: number;
+  complete: boolean;
+  context_size: number;
+  corpus: CorpusRef | null;
+  created_at: string;
+  documents: number | null;
+  dtype: string;
+  error: ErrorInfo | null;
+  exclusions: string;
+  finished_at: string | null;
+  id: string;
+  kind: "activationStore";
+  model: ModelRef | null;
+  name: string;
+  /**
+   * what a reader must know: exclusions, fallbacks, limits
+   */
+  notes: string[];
+  progress: Progress;
+  /**
+   * rows at which a stopped collection went on
+   */
+  resumed_from: number[];
+  rows: number;
+  schema_version: 1;
+  sites: SiteStatistics[];
+  started_at: string | null;
+  status: "queued" | "running" | "completed" | "failed" | "cancelled";
+  tokens_per_second: number | null;
+  /**
+   * what a row is of
+   */
+  unit: "token" | "text";
+  /**
+   * rows asked for; a corpus may be shorter
+   */
+  wanted: number;
+}
+/**
+ * Where training activations came from.
+ */
+export interface CorpusRef {
+  documents: number | null;
+  name: string;
+  /**
+   * rows of activations that training could draw from
+   */
+  tokens: number;
+  /**
+   * why this corpus: asked for, default, or a fallback and its reason
+   */
+  why: string;
+}
+/**
+ * One place of the model whose activations are kept, and how large they are.
+ */
+export interface SiteStatistics {
+  d_in: number;
+  hook: string;
+  layer: number | null;
+  max_norm: number | null;
+  mean_norm: number | null;
+  median_norm: number | null;
+  /**
+   * rows with a norm above 10 times the median; they are kept
+   */
+  outliers: number | null;
+}
+/**
  * One dictionary learning its weights.
  */
 export interface SaeTrainCard {
@@ -229,21 +307,6 @@ export interface TrainSettings {
   steps: number;
 }
 /**
- * Where training activations came from.
- */
-export interface CorpusRef {
-  documents: number | null;
-  name: string;
-  /**
-   * rows of activations that training could draw from
-   */
-  tokens: number;
-  /**
-   * why this corpus: asked for, default, or a fallback and its reason
-   */
-  why: string;
-}
-/**
  * The state of a dictionary on the batches just seen, or at the end on held-out rows.
  */
 export interface TrainMetrics {
@@ -304,6 +367,54 @@ export interface TrainMetrics {
   step: number;
   tokens: number;
   tokens_per_second: number | null;
+}
+/**
+ * One small dictionary a layer, trained over one pass of the same tokens.
+ */
+export interface SaeSweepCard {
+  artifacts: Artifact[];
+  /**
+   * what the table must not be read as
+   */
+  caution: string;
+  corpus: CorpusRef | null;
+  created_at: string;
+  error: ErrorInfo | null;
+  finished_at: string | null;
+  id: string;
+  kind: "saeSweep";
+  members: SweepMember[];
+  model: ModelRef | null;
+  name: string;
+  /**
+   * what a reader must know: exclusions, fallbacks, limits
+   */
+  notes: string[];
+  progress: Progress;
+  schema_version: 1;
+  started_at: string | null;
+  status: "queued" | "running" | "completed" | "failed" | "cancelled";
+}
+/**
+ * One dictionary of a sweep, measured on rows that training never saw.
+ */
+export interface SweepMember {
+  cosine: number | null;
+  d_sae: number;
+  dead_share: number | null;
+  fvu: number | null;
+  hook: string;
+  k: number | null;
+  l0: number | null;
+  layer: number | null;
+  /**
+   * of the site's activations
+   */
+  mean_norm: number | null;
+  name: string;
+  path: string;
+  recon_mse: number | null;
+  verdict: ("usable" | "weak" | "smoke test only") | null;
 }
 /**
  * Base and fine-tuned checkpoint seen through one dictionary, on the same tokens.
