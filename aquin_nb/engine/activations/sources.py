@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, reduce
-from itertools import accumulate, pairwise
+from itertools import accumulate, groupby, pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,75 +15,99 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...errors import StoreError
+from .buffer import Numbers, finite, gathered
 from .store import ORIGINS, Store
 
-MAPPED_CHUNKS = 256
+MAPPED_CHUNKS = 4  # whose rows are in the address space: what was read of them counts as this process's memory
+MAPPED_ORIGINS = 256  # chunks whose documents are; they take a hundredth of the rows' room
 CHECKED_CHUNKS = 5  # of stores side by side: whether their rows come from the same tokens
 HASHED_BYTES = 256 << 20  # a larger tensor is known by HASHED_ROWS of its rows
 HASHED_ROWS = 4096
 BLOCK_BYTES = 16 << 20  # read, copied and checked at a time
 
-Numbers = NDArray[np.int64]
-Fill = Callable[[Numbers, Tensor], None]  # of row numbers, in any order, and of the float tensor they are written into
+Take = Callable[[Numbers, torch.dtype], Tensor]
+"""Rows by their numbers, in memory of their own and in this dtype."""
 
 
 class Rows(Protocol):
     """Rows in order, each known by its number."""
 
     name: str  # in messages
-    widths: list[int]  # of the parts that stand side by side in a row; one for a single source
+    widths: list[int]  # of the sources that stand side by side in a row; one for a single source
     dtype: torch.dtype  # holds every value exactly
     count: int
     in_memory: bool
     notes: list[str]
 
-    def fill(self, numbers: Numbers, out: Tensor) -> None:
-        """Write the rows `numbers`, in this order, into `out` [len(numbers), sum(widths)].
+    def fill(self, numbers: Numbers, out: Tensor, places: Numbers) -> None:
+        """Write the rows `numbers`, each once and in any order, into the rows `places` of `out` [m, sum(widths)].
 
         Raises:
             StoreError: a damaged chunk, or a value that is not finite.
         """
         ...
 
-    def resident(self, numbers: Numbers) -> Fill:
-        """These rows in memory for good: the result is `fill` with places in `numbers` for row numbers."""
+    def resident(self, numbers: Numbers) -> Take:
+        """These rows in memory for good, to be taken by their places in `numbers`."""
         ...
 
     def documents(self, start: int, stop: int) -> Numbers | None:
         """The document of each of these rows; None where rows stand for themselves."""
         ...
 
-    def fingerprint(self) -> str:
-        """Hex SHA-256; see `ShuffledStream.fingerprint`."""
+    def fingerprints(self) -> list[str]:
+        """Hex SHA-256 of each source; see `fingerprint`."""
         ...
 
-    def describe(self) -> dict[str, Any]:
-        """Plain values; see `ShuffledStream.describe`."""
+    def descriptions(self) -> list[dict[str, Any]]:
+        """Plain values of each source; see `describe`."""
         ...
 
 
 def rows_of(source: Store | Tensor | Sequence[Store | Tensor]) -> Rows:
     """The rows of a store or of a float tensor [n, d_in]; of a tuple or list of them, side by side.
 
+    Sites of one store that are next to one another are read together.
+
     Raises:
         StoreError: no rows, another shape, values of a tensor that are not finite; sources that do not belong together.
     """
     if not isinstance(source, tuple | list):
-        return _single(source, "the activations")
-    parts = [_single(part, f"activations[{place}]") for place, part in enumerate(source)]
-    if not parts:
+        return _single([source], "the activations")
+    named = [(part, f"activations[{place}]") for place, part in enumerate(source)]
+    if not named:
         raise StoreError("An empty tuple or list of activations; give one tensor or store at least.")
+    groups = [list(group) for _, group in groupby(named, key=lambda pair: _folder(*pair))]
+    parts = [_single([part for part, _ in group], group[0][1]) for group in groups]
     return parts[0] if len(parts) == 1 else _SideBySide(parts)
 
 
-def _single(source: object, name: str) -> Rows:
+def fingerprint(rows: Rows) -> str:
+    """Hex SHA-256 that tells whether data are the same; see `ShuffledStream.fingerprint`."""
+    parts = rows.fingerprints()
+    return parts[0] if len(parts) == 1 else digest({"kind": "several", "parts": parts})
+
+
+def describe(rows: Rows) -> dict[str, Any]:
+    """What the rows come from, in plain values; see `ShuffledStream.describe`."""
+    parts = rows.descriptions()
+    return parts[0] if len(parts) == 1 else {"kind": "several", "parts": parts}
+
+
+def _folder(part: object, name: str) -> object:
+    return part.path.absolute() if isinstance(part, Store) else name
+
+
+def _single(sources: list[Any], name: str) -> Rows:
+    """The rows of a tensor, or of sites of one store."""
+    first = sources[0]
     rows: Rows
-    if isinstance(source, Tensor):
-        rows = _TensorRows(source, name)
-    elif isinstance(source, Store):
-        rows = _StoreRows(source)
+    if isinstance(first, Tensor):
+        rows = _TensorRows(first, name)
+    elif isinstance(first, Store):
+        rows = _StoreRows(sources)
     else:
-        raise StoreError(f"Activations are a float tensor [rows, d_in] or a Store; {name}: got {source!r:.80}.")
+        raise StoreError(f"Activations are a float tensor [rows, d_in] or a Store; {name}: got {first!r:.80}.")
     if rows.count == 0:
         raise StoreError(f"There are no rows in {rows.name}; collect activations first.")
     return rows
@@ -99,34 +123,35 @@ class _TensorRows:
         self.widths, self.dtype, self.count, self.notes = [x.shape[1]], x.dtype, len(x), list[str]()
         self._check()
 
-    def fill(self, numbers: Numbers, out: Tensor) -> None:
-        _gather(self._x, numbers, out)
+    def fill(self, numbers: Numbers, out: Tensor, places: Numbers) -> None:
+        for start, stop in blocks(len(numbers), self._x):
+            put(out, places[start:stop], torch.index_select(self._x, 0, torch.from_numpy(numbers[start:stop])))
 
-    def resident(self, numbers: Numbers) -> Fill:
-        return lambda places, out: _gather(self._x, numbers[places], out)
+    def resident(self, numbers: Numbers) -> Take:
+        return lambda places, dtype: gathered(self._x, numbers[places], dtype)
 
     def documents(self, start: int, stop: int) -> Numbers | None:
         return None
 
-    def fingerprint(self) -> str:
-        digest = hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode())
+    def fingerprints(self) -> list[str]:
+        found = hashlib.sha256(json.dumps(describe(self), sort_keys=True).encode())
         x = self._x
         if x.nbytes > HASHED_BYTES:
             x = x[torch.from_numpy(np.unique(np.linspace(0, self.count - 1, HASHED_ROWS).astype(np.int64)))]
         for start, stop in blocks(len(x), x):
-            digest.update(x[start:stop].contiguous().view(torch.uint8).numpy().data)
-        return digest.hexdigest()
+            found.update(x[start:stop].contiguous().view(torch.uint8).numpy().data)
+        return [found.hexdigest()]
 
-    def describe(self) -> dict[str, Any]:
-        return {"kind": "tensor", "shape": list(self._x.shape), "dtype": str(self.dtype).removeprefix("torch.")}
+    def descriptions(self) -> list[dict[str, Any]]:
+        return [{"kind": "tensor", "shape": list(self._x.shape), "dtype": str(self.dtype).removeprefix("torch.")}]
 
     def _check(self) -> None:
         first, count = -1, 0
         for start, stop in blocks(self.count, self._x):
             block = self._x[start:stop]
-            if not _finite(block):
+            if not finite(block):
                 bad = _bad_rows(block)
-                first = start + int(bad[0]) if first < 0 and len(bad) else first
+                first = start + int(bad[0]) if first < 0 else first
                 count += len(bad)
         if count:
             raise StoreError(
@@ -136,29 +161,37 @@ class _TensorRows:
 
 
 class _StoreRows:
+    """Rows of a store: of one of its sites, or of several side by side."""
+
     in_memory = False
 
-    def __init__(self, store: Store) -> None:
-        self._store, self.name = store, str(store.path)
-        self._x = lru_cache(maxsize=MAPPED_CHUNKS)(store.x)
-        self._read = lru_cache(maxsize=MAPPED_CHUNKS)(store.read)
-        self.widths, self.dtype, self.count, self.notes = [store.d_in], store.dtype, store.rows, list[str]()
-        self.chunks = store.chunks
-        self.starts = np.concatenate([[0], np.cumsum([chunk.rows for chunk in store.chunks], dtype=np.int64)])
-        if not store.complete:
-            self.notes.append(f"{store.path} is incomplete: its collection was stopped at {store.rows:,} rows.")
+    def __init__(self, sites: list[Store]) -> None:
+        first = sites[0]
+        self._sites, self.name = sites, str(first.path)
+        self._x = [lru_cache(maxsize=MAPPED_CHUNKS)(site.x) for site in sites]
+        self._read = lru_cache(maxsize=MAPPED_ORIGINS)(first.read)
+        self.widths, self.dtype, self.count = [site.d_in for site in sites], first.dtype, first.rows
+        self.notes, self.chunks = list[str](), first.chunks
+        self.starts = np.concatenate([[0], np.cumsum([chunk.rows for chunk in first.chunks], dtype=np.int64)])
+        if not first.complete:
+            self.notes.append(f"{first.path} is incomplete: its collection was stopped at {first.rows:,} rows.")
 
-    def fill(self, numbers: Numbers, out: Tensor) -> None:
-        order = np.argsort(numbers, kind="stable")
-        chunks = self.chunk_of(numbers[order])
-        for of_chunk in np.split(order, np.flatnonzero(np.diff(chunks)) + 1):
-            if len(of_chunk):
-                self._fill(int(self.chunk_of(numbers[of_chunk[0]])), of_chunk, numbers, out)
+    def fill(self, numbers: Numbers, out: Tensor, places: Numbers) -> None:
+        if not bool((np.diff(numbers) > 0).all()):
+            order = np.argsort(numbers, kind="stable")
+            numbers, places = numbers[order], places[order]
+        chunks = self._chunk_of(numbers)
+        for start, stop in pairwise([0, *(np.flatnonzero(np.diff(chunks)) + 1).tolist(), len(numbers)]):
+            if start < stop:
+                chunk = int(chunks[start])
+                inside = numbers[start:stop] - self.starts[chunk]
+                for site, columns in enumerate(_columns(out, self.widths)):
+                    self._fill(site, chunk, inside, columns, places[start:stop])
 
-    def resident(self, numbers: Numbers) -> Fill:
-        x = torch.empty(len(numbers), self.widths[0], dtype=self.dtype)
-        self.fill(numbers, x)
-        return lambda places, out: _gather(x, places, out)
+    def resident(self, numbers: Numbers) -> Take:
+        x = torch.empty(len(numbers), sum(self.widths), dtype=self.dtype)
+        self.fill(numbers, x, np.arange(len(numbers)))
+        return lambda places, dtype: gathered(x, places, dtype)
 
     def documents(self, start: int, stop: int) -> Numbers | None:
         return self.origins("documents", start, stop)
@@ -166,50 +199,49 @@ class _StoreRows:
     def origins(self, name: str, start: int, stop: int) -> Numbers:
         """One of token_ids, documents and positions, of these rows."""
         parts = [getattr(self._read(chunk), name)[first:end] for chunk, first, end in self._ranges(start, stop)]
-        return torch.cat(parts).numpy().astype(np.int64)
+        joined: Numbers = torch.cat(parts).numpy().astype(np.int64)
+        return joined
 
-    def fingerprint(self) -> str:
-        about = {"kind": "store", "rows": self.count, "d_in": self.widths[0], "dtype": str(self.dtype)}
-        return _digest(about | {"chunks": [chunk.sha256 for chunk in self.chunks]})
+    def fingerprints(self) -> list[str]:
+        about = {"kind": "store", "rows": self.count, "dtype": str(self.dtype)}
+        about |= {"chunks": [chunk.sha256 for chunk in self.chunks]}
+        return [digest(about | {"d_in": site.d_in} | _site(site)) for site in self._sites]
 
-    def describe(self) -> dict[str, Any]:
-        return {"kind": "store", "path": str(self._store.path.absolute())}
+    def descriptions(self) -> list[dict[str, Any]]:
+        return [{"kind": "store", "path": str(site.path.absolute())} | _site(site) for site in self._sites]
 
     def place(self, row: int) -> str:
         """A row in words."""
-        chunk = int(self.chunk_of(np.int64(row)))
+        chunk = int(self._chunk_of(np.int64(row)))
         return f"row {row:,} of {self.name} ({self.chunks[chunk].file})"
 
-    def _fill(self, chunk: int, places: Numbers, numbers: Numbers, out: Tensor) -> None:
-        """Rows of one chunk into their places."""
-        x = self._x(chunk)
-        for start, stop in blocks(len(places), x):
-            block = places[start:stop]
-            inside = numbers[block] - self.starts[chunk]
-            rows = x[_index(inside)]
-            if not _finite(rows):
-                self._check(chunk, inside, rows)
-            out[_index(block)] = rows.to(out.dtype)
+    def _fill(self, site: int, chunk: int, inside: Numbers, out: Tensor, places: Numbers) -> None:
+        """Rows of one site and chunk into their places."""
+        x = self._x[site](chunk)
+        for start, stop in blocks(len(inside), x):
+            rows = _rows(x, inside[start:stop])
+            if not finite(rows):
+                self._refuse(site, chunk, inside[start:stop], rows)
+            put(out, places[start:stop], rows)
 
-    def _check(self, chunk: int, inside: Numbers, rows: Tensor) -> None:
-        bad = _bad_rows(rows)
-        if not len(bad):  # finite values whose sum is not
-            return
-        row = int(inside[bad].min())
-        path = self._store.path / self.chunks[chunk].file
+    def _refuse(self, site: int, chunk: int, inside: Numbers, rows: Tensor) -> None:
+        row = int(inside[_bad_rows(rows)].min())
+        path = self._sites[site].path / self.chunks[chunk].file
+        where = _site(self._sites[site]).get("site", "")
         raise StoreError(
-            f"{path} holds {_fault(self._x(chunk)[row])} in its row {row:,}, row {row + int(self.starts[chunk]):,}"
-            " of the store (counted from 0). It was damaged after it was written, or not written by aquin-nb: collect"
-            " these activations again, or leave the chunk out by giving the rows of the others as a tensor."
+            f"{path} holds {_fault(self._x[site](chunk)[row])} in its row {row:,}{where and f' at {where}'}, row"
+            f" {row + int(self.starts[chunk]):,} of the store (counted from 0). It was damaged after it was written, or"
+            " not written by aquin-nb: collect these activations again, or leave the chunk out by giving the rows of"
+            " the others as a tensor."
         )
 
-    def chunk_of(self, numbers: NDArray[np.int64] | np.int64) -> NDArray[np.int64]:
+    def _chunk_of(self, numbers: NDArray[np.int64] | np.int64) -> NDArray[np.int64]:
         return np.searchsorted(self.starts, numbers, side="right") - 1
 
     def _ranges(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
         """(chunk, first, end): rows `start` to `stop` of the store as rows of its chunks."""
         while start < stop:
-            chunk = int(self.chunk_of(np.int64(start)))
+            chunk = int(self._chunk_of(np.int64(start)))
             first, end = int(self.starts[chunk]), min(stop, int(self.starts[chunk + 1]))
             yield chunk, start - first, end - first
             start = end
@@ -228,37 +260,39 @@ class _SideBySide:
                 )
         stores = [part for part in parts if isinstance(part, _StoreRows)]
         for store in stores[1:]:
-            _check_same_tokens(stores[0], store)
+            if store.name != stores[0].name:
+                _check_same_tokens(stores[0], store)
         self._parts, self.name, self.count = parts, " and ".join(part.name for part in parts), first.count
         self.widths = [width for part in parts for width in part.widths]
         self.dtype = reduce(torch.promote_types, (part.dtype for part in parts))
         self.in_memory = all(part.in_memory for part in parts)
         self.notes = [note for part in parts for note in part.notes]
 
-    def fill(self, numbers: Numbers, out: Tensor) -> None:
-        for part, columns in zip(self._parts, self._columns(out), strict=True):
-            part.fill(numbers, columns)
+    def fill(self, numbers: Numbers, out: Tensor, places: Numbers) -> None:
+        for part, columns in zip(self._parts, _columns(out, [sum(part.widths) for part in self._parts]), strict=True):
+            part.fill(numbers, columns, places)
 
-    def resident(self, numbers: Numbers) -> Fill:
-        fills = [part.resident(numbers) for part in self._parts]
-
-        def fill(places: Numbers, out: Tensor) -> None:
-            for of_part, columns in zip(fills, self._columns(out), strict=True):
-                of_part(places, columns)
-
-        return fill
+    def resident(self, numbers: Numbers) -> Take:
+        takes = [part.resident(numbers) for part in self._parts]
+        return lambda places, dtype: torch.cat([take(places, dtype) for take in takes], dim=1)
 
     def documents(self, start: int, stop: int) -> Numbers | None:
         return self._parts[0].documents(start, stop)
 
-    def fingerprint(self) -> str:
-        return _digest({"kind": "several", "parts": [part.fingerprint() for part in self._parts]})
+    def fingerprints(self) -> list[str]:
+        return [found for part in self._parts for found in part.fingerprints()]
 
-    def describe(self) -> dict[str, Any]:
-        return {"kind": "several", "parts": [part.describe() for part in self._parts]}
+    def descriptions(self) -> list[dict[str, Any]]:
+        return [description for part in self._parts for description in part.descriptions()]
 
-    def _columns(self, out: Tensor) -> list[Tensor]:
-        return [out[:, start:stop] for start, stop in pairwise(accumulate(self.widths, initial=0))]
+
+def _columns(out: Tensor, widths: list[int]) -> list[Tensor]:
+    return [out[:, start:stop] for start, stop in pairwise(accumulate(widths, initial=0))]
+
+
+def _site(store: Store) -> dict[str, str]:
+    """Which site of a store it is, where there are several."""
+    return {"site": store.hook} if len(getattr(store, "sites", ())) > 1 else {}
 
 
 def _check_same_tokens(a: _StoreRows, b: _StoreRows) -> None:
@@ -284,28 +318,25 @@ def blocks(count: int, x: Tensor) -> Iterator[tuple[int, int]]:
         yield start, min(start + size, count)
 
 
-def _digest(values: dict[str, Any]) -> str:
+def digest(values: dict[str, Any]) -> str:
+    """Hex SHA-256 of plain values."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def _gather(x: Tensor, numbers: Numbers, out: Tensor) -> None:
-    index = torch.from_numpy(numbers)
-    if x.dtype == out.dtype and out.is_contiguous():
-        torch.index_select(x, 0, index, out=out)
-    else:
-        out.copy_(x[index])
+def put(out: Tensor, places: Numbers, rows: Tensor) -> None:
+    """out[places] = rows, in the dtype of `out`."""
+    bits = _BITS[out.dtype.itemsize]
+    out.view(bits).numpy()[places] = rows.to(out.dtype).view(bits).numpy()  # four times as fast as torch's own
 
 
-def _index(numbers: Numbers) -> slice | Tensor:
-    """An index for these rows; of consecutive ones a slice, which copies nothing."""
-    if bool((np.diff(numbers) == 1).all()):
-        return slice(int(numbers[0]), int(numbers[-1]) + 1)
-    return torch.from_numpy(numbers)
+_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
-def _finite(x: Tensor) -> bool:
-    """Surely finite in float32: the sum of anything else is not. A sum that is not finite may still overflow."""
-    return bool(torch.isfinite(x.sum(dtype=torch.float32)))
+def _rows(x: Tensor, numbers: Numbers) -> Tensor:
+    """These rows; of consecutive ones a view, which copies nothing."""
+    if int(numbers[-1]) - int(numbers[0]) == len(numbers) - 1:  # in ascending order
+        return x[int(numbers[0]) : int(numbers[-1]) + 1]
+    return torch.index_select(x, 0, torch.from_numpy(numbers))
 
 
 def _bad_rows(x: Tensor) -> Numbers:
