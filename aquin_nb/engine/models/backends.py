@@ -1,47 +1,29 @@
-"""Two ways to read and to replace the residual stream: TransformerLens and plain Hugging Face, equal bit for bit.
-
-A reading stops the forward pass at the last layer asked by raising in its hook: no later block runs and no logits are
-built.
-"""
+"""Two ways to read a model's sites and to replace what is there: TransformerLens and plain Hugging Face."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...errors import ModelError
-from .untyped import HFModel, HFTokenizer, Untyped
+from .sites import names
+from .survey import Survey, survey
+from .taps import Change, read, replacing
+from .untyped import HFModel, HFTokenizer
 
-Replace: TypeAlias = tuple[int, Callable[[Tensor], Tensor]]
-"""A layer, and what its block's output [b, t, d_model] becomes: the same shape, dtype and device."""
+Replace: TypeAlias = tuple[str, Change]
+"""A site's name, and what its tensor [b, t, width] becomes: the same shape, dtype and device."""
 
-
-class _Enough(Exception):
-    """A signal, raised in the hook of the last layer asked; never leaves this module."""
-
-
-class Backend(Protocol):
-    """What a Model needs of a library."""
-
-    name: str
-
-    def residuals(self, ids: Tensor, mask: Tensor | None, layers: Sequence[int]) -> dict[int, Tensor]:
-        """Block outputs {layer: [b, t, d_model]} of `ids` [b, t] int64 on the model's device.
-
-        `mask` [b, t] is given to bidirectional models only: in a causal one, padding on the right cannot reach a real
-        token, and without a mask both backends run the same arithmetic.
-        """
-        ...
-
-    def logits(self, ids: Tensor, replace: Replace | None) -> Tensor:
-        """Logits [b, t, vocabulary] of a language model for `ids` [b, t], with one block's output replaced if asked."""
-        ...
+_WRAPPED = "_original_component"  # where TransformerLens keeps the module that it has put itself in place of
 
 
-def find_blocks(model: torch.nn.Module, n_layers: int) -> torch.nn.ModuleList:
+def find_blocks(model: nn.Module, n_layers: int) -> nn.ModuleList:
     """The list of transformer blocks: the shallowest ModuleList of `n_layers` members.
 
     `model.layers`, `transformer.h`, `gpt_neox.layers`, `encoder.layer` and their like differ in name only.
@@ -52,7 +34,7 @@ def find_blocks(model: torch.nn.Module, n_layers: int) -> torch.nn.ModuleList:
     lists = [
         (name.count("."), name, module)
         for name, module in model.named_modules()
-        if isinstance(module, torch.nn.ModuleList) and len(module) == n_layers
+        if isinstance(module, nn.ModuleList) and len(module) == n_layers
     ]
     if not lists:
         raise ModelError(
@@ -61,106 +43,127 @@ def find_blocks(model: torch.nn.Module, n_layers: int) -> torch.nn.ModuleList:
     return min(lists, key=lambda item: item[:2])[2]
 
 
-class HuggingFaceBackend:
-    """Forward hooks on the blocks of a transformers model."""
+def _stand_in(model: nn.Module, path: str) -> nn.Module | None:
+    """What the bridge has put in the place of the module that was at `path`: the module itself, or a wrapper of it."""
+    here: nn.Module | None = model
+    for name in path.split("."):
+        while here is not None and (inner := here._modules.get(_WRAPPED)) is not None:
+            here = inner
+        here = None if here is None else here._modules.get(name)
+    return here
+
+
+class Backend(ABC):
+    """What a Model needs of a library. Hooks live as long as one forward pass, however it ends."""
+
+    name: str
+
+    def __init__(self, model: HFModel, n_layers: int, modules: Mapping[str, nn.Module]) -> None:
+        self.modules = modules
+        """Every module of the model by its Hugging Face path."""
+        paths = {id(module): path for path, module in modules.items()}
+        self.blocks = [paths[id(block)] for block in find_blocks(model, n_layers)]
+        """The paths of the blocks."""
+        self._vocabulary = int(model.config.get_text_config().vocab_size)
+        self._device: torch.device = model.device
+
+    @cached_property
+    def survey(self) -> Survey:
+        """Every site, found by one pass of six tokens through the whole model when it is first asked for."""
+        return survey(self.modules, self.blocks, self._points(), self._look, self._vocabulary, self._device)
+
+    def activations(self, ids: Tensor, mask: Tensor | None, sites: Sequence[str]) -> dict[str, Tensor]:
+        """What is at `sites`, {name: [b, t, width]}, for `ids` [b, t] int64 on the model's device.
+
+        `mask` [b, t] is given to bidirectional models only: in a causal one, padding on the right cannot reach a real
+        token, and without a mask both backends run the same arithmetic.
+        """
+        return read({name: self.survey.taps[name] for name in sites}, lambda: self._run(ids, mask))
+
+    def logits(self, ids: Tensor, replace: Replace | None) -> Tensor:
+        """Logits [b, t, vocabulary] of a language model for `ids` [b, t], with the tensor at one site replaced."""
+        if replace is None:
+            with torch.no_grad():
+                return self._logits(ids)
+        name, change = replace
+        return replacing(self.survey.taps[name], change, lambda: self._logits(ids))
+
+    def _points(self) -> Mapping[str, nn.Module]:
+        """The library's own hook points at our named sites and at the inputs of norms."""
+        return {}
+
+    def _look(self, ids: Tensor) -> None:
+        self._run(ids, None)
+
+    @abstractmethod
+    def _run(self, ids: Tensor, mask: Tensor | None) -> None:
+        """One forward pass, for its hooks."""
+
+    @abstractmethod
+    def _logits(self, ids: Tensor) -> Tensor: ...
+
+
+class HuggingFaceBackend(Backend):
+    """A transformers model as it is."""
 
     name = "huggingface"
 
     def __init__(self, model: HFModel, n_layers: int, causal: bool) -> None:
+        super().__init__(model, n_layers, {path: module for path, module in model.named_modules() if path})
         self.model = model
-        self.blocks = find_blocks(model, n_layers)
         self._extra = {"use_cache": False} if causal else {}
 
-    def residuals(self, ids: Tensor, mask: Tensor | None, layers: Sequence[int]) -> dict[int, Tensor]:
-        out: dict[int, Tensor] = {}
-        last = max(layers)
+    def _run(self, ids: Tensor, mask: Tensor | None) -> None:
+        self.model(input_ids=ids, attention_mask=mask, **self._extra)
 
-        def hook(layer: int) -> Callable[[torch.nn.Module, Untyped, Untyped], None]:
-            def keep(module: torch.nn.Module, inputs: Untyped, output: Untyped) -> None:
-                out[layer] = (output[0] if isinstance(output, tuple) else output).detach()
-                if layer == last:
-                    raise _Enough
-
-            return keep
-
-        handles = [self.blocks[layer].register_forward_hook(hook(layer)) for layer in layers]
-        try:
-            with torch.no_grad():
-                self.model(input_ids=ids, attention_mask=mask, **self._extra)
-        except _Enough:
-            pass
-        finally:
-            for handle in handles:
-                handle.remove()
-        return out
-
-    def logits(self, ids: Tensor, replace: Replace | None) -> Tensor:
-        handles = []
-        if replace is not None:
-            layer, change = replace
-
-            def swap(module: torch.nn.Module, inputs: Untyped, output: Untyped) -> Untyped:
-                return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
-
-            handles.append(self.blocks[layer].register_forward_hook(swap))
-        try:
-            with torch.no_grad():
-                logits: Tensor = self.model(input_ids=ids, **self._extra).logits
-        finally:
-            for handle in handles:
-                handle.remove()
+    def _logits(self, ids: Tensor) -> Tensor:
+        logits: Tensor = self.model(input_ids=ids, **self._extra).logits
         return logits
 
 
-class TransformerLensBackend:
-    """TransformerBridge around a transformers model that we loaded ourselves; the model is wrapped in place."""
+class TransformerLensBackend(Backend):
+    """TransformerBridge around a transformers model that we loaded ourselves; the model is wrapped in place.
+
+    Sites are read at the bridge's own hook points, resolved once: `run_with_hooks` would gather all of their names anew
+    in every call. A module's path leads to the part of the bridge that stands in the module's place.
+    """
 
     name = "transformer-lens"
 
-    def __init__(self, model: HFModel, tokenizer: HFTokenizer) -> None:
+    def __init__(self, model: HFModel, tokenizer: HFTokenizer, n_layers: int) -> None:
         from transformer_lens.model_bridge import TransformerBridge
+        from transformer_lens.model_bridge.generalized_components import NormalizationBridge
 
+        paths = [path for path, _ in model.named_modules() if path]
         label = f"local/{type(model).__name__}"  # a known hub name would be looked up; the model is already here
         try:
             self.bridge = TransformerBridge.boot_transformers(
-                label, hf_model=model, tokenizer=tokenizer, device=str(model.device), dtype=model.dtype
+                label,
+                hf_model=model,
+                tokenizer=copy.deepcopy(tokenizer),  # it gets a BOS and a padding token where it has none
+                device=str(model.device),
+                dtype=model.dtype,
             )
-        except (ValueError, KeyError, AttributeError, NotImplementedError) as error:
+        except (ValueError, KeyError, AttributeError, RuntimeError) as error:
             raise ModelError(
                 f"TransformerLens cannot wrap {type(model).__name__}: {error}. Load it with backend='huggingface'."
             ) from error
+        for part in model.modules():
+            if isinstance(
+                part, NormalizationBridge
+            ):  # else gpt2's and others' are computed anew, equal to rounding only
+                part.use_native_layernorm_autograd = True
+        found = {path: _stand_in(model, path) for path in paths}
+        super().__init__(model, n_layers, {path: module for path, module in found.items() if module is not None})
 
-    def residuals(self, ids: Tensor, mask: Tensor | None, layers: Sequence[int]) -> dict[int, Tensor]:
-        out: dict[int, Tensor] = {}
-        last = max(layers)
+    def _points(self) -> Mapping[str, nn.Module]:
+        points = self.bridge.hook_dict
+        asked = [name.replace("hook_normalized", "hook_in") for name in names(len(self.blocks))]
+        return {name: points[name] for name in asked if name in points}
 
-        def hook(layer: int) -> Callable[[Tensor, Untyped], None]:
-            def keep(value: Tensor, hook: Untyped) -> None:
-                out[layer] = value.detach()
-                if layer == last:
-                    raise _Enough
+    def _run(self, ids: Tensor, mask: Tensor | None) -> None:
+        self.bridge(ids, return_type=None, attention_mask=mask, use_cache=False)
 
-            return keep
-
-        points = [(f"blocks.{layer}.hook_resid_post", hook(layer)) for layer in layers]
-        try:
-            with torch.no_grad():
-                self.bridge.run_with_hooks(
-                    ids, return_type=None, fwd_hooks=points, attention_mask=mask, use_cache=False
-                )
-        except _Enough:
-            pass
-        return out
-
-    def logits(self, ids: Tensor, replace: Replace | None) -> Tensor:
-        points = []
-        if replace is not None:
-            layer, change = replace
-
-            def swap(value: Tensor, hook: Untyped) -> Tensor:
-                return change(value)
-
-            points.append((f"blocks.{layer}.hook_resid_post", swap))
-        with torch.no_grad():
-            logits: Tensor = self.bridge.run_with_hooks(ids, return_type="logits", fwd_hooks=points, use_cache=False)
+    def _logits(self, ids: Tensor) -> Tensor:
+        logits: Tensor = self.bridge(ids, return_type="logits", use_cache=False)
         return logits

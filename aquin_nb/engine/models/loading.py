@@ -37,7 +37,7 @@ def load_model(
     checkpoint: str | Path | None = None,
     control: Control | None = None,
 ) -> Model:
-    """Load a model for reading its residual stream.
+    """Load a model for reading its activations.
 
     Args:
         spec: a catalogued slug ("tiny", "smollm2-135m"), a hub id ("org/name"), a folder, or a .gguf file.
@@ -79,13 +79,16 @@ def load_model(
     control.tick(_STAGE, 3, 4, "steps")
     text = hf.config.get_text_config()
     n_layers, d_model = int(text.num_hidden_layers), int(text.hidden_size)
+    # Before the backend is built, which may change settings of what it is given.
+    settle(tokenizer)
+    policy = read_policy(tokenizer, text, mode, place.path if place.path.is_dir() else None)
+    tokens_are = tokenizer_fingerprint(tokenizer)
     reader: Backend
     with quiet_libraries():
         if mode == "embedding" or backend == "huggingface":
             reader = HuggingFaceBackend(hf, n_layers, causal=mode == "llm")
         else:
-            reader = TransformerLensBackend(hf, tokenizer)
-    settle(tokenizer)  # after the backend: it may change settings too
+            reader = TransformerLensBackend(hf, tokenizer, n_layers)
     entry = place.entry
     model = Model(
         ModelInfo(
@@ -98,14 +101,14 @@ def load_model(
             device=str(hf.device),
             backend=reader.name,
             fingerprint=fingerprint,
-            tokenizer_fingerprint=tokenizer_fingerprint(tokenizer),
+            tokenizer_fingerprint=tokens_are,
             default_layer=entry.default_layer if entry else n_layers // 2,
             default_d_sae=entry.default_d_sae if entry else _d_sae(mode, d_model),
             checkpoint=info,
         ),
         tokenizer=tokenizer,
         backend=reader,
-        policy=read_policy(tokenizer, text, mode, place.path if place.path.is_dir() else None),
+        policy=policy,
     )
     control.tick(_STAGE, 4, 4, "steps")
     return model

@@ -1,4 +1,4 @@
-"""A loaded model: text in, block outputs and logits out."""
+"""A loaded model: text in, activations at any of its sites and logits out."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from ...errors import ModelError, OutOfMemory
-from .backends import Backend, Replace
+from .backends import Backend
 from .info import ModelInfo
+from .sites import Site, layer_of, unknown
+from .taps import Change
 from .tokens import TokenPolicy, Tokens, batch, encode, framed, tokenize
 from .untyped import HFTokenizer
 
@@ -37,6 +39,7 @@ class Model:
         self.policy = policy
         self.lock = threading.RLock()
         self._strings: dict[int, str] = {}
+        self._sites: dict[str, Site] = {}
 
     def __repr__(self) -> str:
         i = self.info
@@ -90,6 +93,34 @@ class Model:
         """The field's name of the place read: `blocks.<layer>.hook_resid_post`."""
         return f"blocks.{self.check_layer(layer)}.hook_resid_post"
 
+    def site(self, spec: int | str | Site) -> Site:
+        """The place that `spec` names: a layer's number (its `hook_resid_post`), a hook's name, or a module's path.
+
+        What each name reads is told in `sites.py`. The first use of any site runs six tokens through the model, once,
+        to find where its sites are and how wide.
+
+        Raises:
+            ModelError: this model has no such place, or cannot be read there: says why and what it has.
+
+        >>> from aquin_nb.engine.models import load_model
+        >>> model = load_model("tiny", device="cpu", dtype="float32")
+        >>> model.site(2)
+        Site(hook='blocks.2.hook_resid_post', layer=2, width=128)
+        >>> model.site("model.layers.3.mlp.up_proj")
+        Site(hook='model.layers.3.mlp.up_proj', layer=3, width=256)
+        """
+        name = spec.hook if isinstance(spec, Site) else spec if isinstance(spec, str) else self.hook(spec)
+        if name not in self._sites:
+            with self.lock:
+                survey = self.backend.survey
+            if name not in survey.taps:
+                raise ModelError(unknown(name, self.info.name, survey, self.backend.blocks))
+            self._sites[name] = Site(name, layer_of(name, self.backend.blocks), survey.widths[name])
+        site = self._sites[name]
+        if isinstance(spec, Site) and spec != site:
+            raise ModelError(f"{spec} belongs to another model; here it is {site}.")
+        return site
+
     def check_layer(self, layer: int) -> int:
         """`layer` as an int.
 
@@ -128,46 +159,66 @@ class Model:
         """
         return tokenize(self.tokenizer, self.policy, texts, max_tokens)
 
-    def residuals(self, tokens: Tokens, layers: Sequence[int]) -> dict[int, Tensor]:
-        """Block outputs {layer: [b, t, d_model]} in one forward pass, on the model's device and in its dtype.
+    def activations(self, tokens: Tokens, sites: Sequence[int | str | Site]) -> dict[str, Tensor]:
+        """What is at `sites`, {site.hook: [b, t, width]}, in one forward pass, on the model's device, in its dtype.
 
-        This is `hook_resid_post`, Hugging Face's `hidden_states[layer + 1]`, at every layer, the last one included
-        (where Hugging Face reports the value after the final norm instead). Nothing after the last layer asked is
-        run. Values at padding positions mean nothing. A batch that does not fit into the device's memory is run in
-        halves, and those in halves again, down to single rows.
+        Nothing after the last site that is reached is run. Values at padding positions mean nothing. A batch that does
+        not fit into the device's memory is run in halves, and those in halves again, down to single rows.
+
+        Raises:
+            ModelError: no site, one that this model does not have, or rows longer than the context.
+            OutOfMemory: a single row does not fit; says what to change.
+
+        >>> from aquin_nb.engine.models import load_model
+        >>> model = load_model("tiny", device="cpu", dtype="float32")
+        >>> sites = [model.site("blocks.1.hook_mlp_out"), model.site("model.layers.1.mlp.up_proj")]
+        >>> x = model.activations(model.tokenize(["In the beginning"]), sites)
+        >>> [tuple(x[site.hook].shape[2:]) for site in sites]
+        [(128,), (256,)]
+        """
+        wanted = list(dict.fromkeys(self.site(site) for site in sites))
+        if not wanted:
+            raise ModelError("sites is empty: name at least one.")
+        rows, width = self._checked(tokens)
+        if rows == 0:
+            return {s.hook: torch.empty((0, width, s.width), dtype=self.dtype, device=self.device) for s in wanted}
+        ids = tokens.ids.to(self.device)
+        mask = tokens.mask.to(self.device) if self.mode == "embedding" else None
+        hooks = [site.hook for site in wanted]
+
+        def run(part: slice) -> list[Tensor]:
+            out = self.backend.activations(ids[part], None if mask is None else mask[part], hooks)
+            return [out[hook] for hook in hooks]
+
+        with self.lock:
+            return dict(zip(hooks, self._forward(run, 0, rows, width), strict=True))
+
+    def residuals(self, tokens: Tokens, layers: Sequence[int]) -> dict[int, Tensor]:
+        """Block outputs {layer: [b, t, d_model]}: `activations` at the layers' `hook_resid_post`.
 
         Raises:
             ModelError: no layer, an unknown layer, or rows longer than the context.
             OutOfMemory: a single row does not fit; says what to change.
         """
-        wanted = sorted({self.check_layer(layer) for layer in layers})
-        if not wanted:
+        hooks = {layer: self.hook(layer) for layer in sorted({self.check_layer(layer) for layer in layers})}
+        if not hooks:
             raise ModelError("layers is empty: name at least one layer.")
-        rows, width = self._checked(tokens)
-        if rows == 0:
-            empty = torch.empty((0, width, self.d_model), dtype=self.dtype, device=self.device)
-            return dict.fromkeys(wanted, empty)
-        ids = tokens.ids.to(self.device)
-        mask = tokens.mask.to(self.device) if self.mode == "embedding" else None
+        found = self.activations(tokens, list(hooks.values()))
+        return {layer: found[hook] for layer, hook in hooks.items()}
 
-        def run(part: slice) -> list[Tensor]:
-            out = self.backend.residuals(ids[part], None if mask is None else mask[part], wanted)
-            return [out[layer] for layer in wanted]
-
-        with self.lock:
-            return dict(zip(wanted, self._forward(run, 0, rows, width), strict=True))
-
-    def logits(self, tokens: Tokens, *, replace: Replace | None = None) -> Tensor:
+    def logits(self, tokens: Tokens, *, replace: tuple[int | str | Site, Change] | None = None) -> Tensor:
         """What a language model predicts after each token: logits [b, t, vocabulary], on its device, in its dtype.
 
-        `replace` = (layer, fn) runs the model with the output of that block (`hook_resid_post`) replaced at the
-        analysed tokens (`tokens.analysed`: not BOS, position 0, special tokens and padding): fn is given their rows
-        [n, d_model] in reading order, in the model's dtype, and returns as many, of any float dtype and device. A
-        batch that does not fit into memory is run in halves as in `residuals`; fn then sees one part at a time.
+        `replace` = (site, fn) runs the model with what is at that site replaced at the analysed tokens
+        (`tokens.analysed`: not BOS, position 0, special tokens and padding): fn is given their rows [n, width] in
+        reading order, in the model's dtype, and returns as many, of any float dtype and device. A layer's number means
+        its `hook_resid_post`. All sites can be replaced but those that only one of two branches reads
+        (`hook_resid_mid` of a pre-norm block) and `hook_normalized`. A batch that does not fit into memory is run in
+        halves as in `activations`; fn then sees one part at a time.
 
         Raises:
-            ModelError: an embedding model, an unknown layer, no rows, rows longer than the context, or an fn that
-                returns another shape.
+            ModelError: an embedding model, an unknown site or one that cannot be replaced, no rows, rows longer than
+                the context, or an fn that returns another shape.
             OutOfMemory: a single row does not fit, or all logits together; says what to change.
 
         >>> from aquin_nb.engine.models import load_model
@@ -183,27 +234,36 @@ class Model:
         if rows == 0:
             raise ModelError("There are no rows of tokens to run; give at least one text.")
         ids, analysed = tokens.ids.to(self.device), tokens.analysed.to(self.device)
-        where = None if replace is None else (self.check_layer(replace[0]), replace[1])
+        where = None if replace is None else (self._replaceable(replace[0]), replace[1])
 
         def run(part: slice) -> list[Tensor]:
             if where is None:
                 return [self.backend.logits(ids[part], None)]
-            layer, fn = where
+            hook, fn = where
 
             def change(x: Tensor) -> Tensor:
                 out, chosen = x.clone(), analysed[part]
                 given = x[chosen]
                 made = fn(given)
                 if made.shape != given.shape:
-                    shapes = f"rows {list(given.shape)} of layer {layer} by {list(made.shape)}"
+                    shapes = f"rows {list(given.shape)} of {hook} by {list(made.shape)}"
                     raise ModelError(f"replace= would put {shapes}; the shapes must be equal.")
                 out[chosen] = made.to(out)
                 return out
 
-            return [self.backend.logits(ids[part], (layer, change))]
+            return [self.backend.logits(ids[part], (hook, change))]
 
         with self.lock:
             return self._forward(run, 0, rows, width)[0]
+
+    def _replaceable(self, spec: int | str | Site) -> str:
+        hook = self.site(spec).hook
+        if not self.backend.survey.taps[hook].replaceable:
+            raise ModelError(
+                f"{hook} of {self.info.name} can be read, not replaced: the model would go on with the old value"
+                " beside the new one. Replace hook_resid_post, hook_attn_out or hook_mlp_out."
+            )
+        return hook
 
     def _checked(self, tokens: Tokens) -> tuple[int, int]:
         """Rows and width of a batch that the model can read."""

@@ -54,6 +54,7 @@ def test_nothing_runs_after_the_last_layer_asked(
 ) -> None:
     model = request.getfixturevalue(name)
     hf = model.backend.model if name == "plain" else model.backend.bridge.original_model
+    model.site(0)  # sites are found by one whole pass, before the first reading
     ran: list[str] = []
     blocks = find_blocks(hf, model.n_layers)
     handles = [
@@ -134,15 +135,15 @@ def test_a_batch_that_does_not_fit_is_run_in_halves(
 ) -> None:
     tokens = plain.tokenize(texts * 3)
     expected = plain.residuals(tokens, [1, 4])
-    real, ran = plain.backend.residuals, []
+    real, ran = plain.backend.activations, []
 
-    def small(ids: Tensor, mask: Tensor | None, layers: list[int]) -> dict[int, Tensor]:
+    def small(ids: Tensor, mask: Tensor | None, sites: list[str]) -> dict[str, Tensor]:
         if len(ids) > fits:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         ran.append(len(ids))
-        return real(ids, mask, layers)
+        return real(ids, mask, sites)
 
-    monkeypatch.setattr(plain.backend, "residuals", small)
+    monkeypatch.setattr(plain.backend, "activations", small)
     got = plain.residuals(tokens, [1, 4])
     assert sum(ran) == 9
     assert max(ran) <= fits
@@ -151,20 +152,20 @@ def test_a_batch_that_does_not_fit_is_run_in_halves(
 
 
 def test_a_row_that_does_not_fit_says_what_to_change(plain: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> dict[int, Tensor]:
+    def full(*_: object) -> dict[str, Tensor]:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-    monkeypatch.setattr(plain.backend, "residuals", full)
+    monkeypatch.setattr(plain.backend, "activations", full)
     expected = r"One row of 2 tokens .*cpu \(tiny, float32\); use shorter texts, a smaller model or dtype='bfloat16'\."
     with pytest.raises(OutOfMemory, match=expected):
         plain.residuals(plain.tokenize(["a"] * 8), [0])
 
 
 def test_other_errors_of_a_batch_go_through(plain: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> dict[int, Tensor]:
+    def broken(*_: object) -> dict[str, Tensor]:
         raise RuntimeError("shapes differ")
 
-    monkeypatch.setattr(plain.backend, "residuals", broken)
+    monkeypatch.setattr(plain.backend, "activations", broken)
     with pytest.raises(RuntimeError, match="shapes differ"):
         plain.residuals(plain.tokenize(["a"] * 8), [0])
 
