@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...errors import StoreError
-from .buffer import Numbers, finite, gathered
+from .buffer import Numbers, blocks, finite, gathered, put
 from .store import ORIGINS, Store
 
 MAPPED_CHUNKS = 4  # whose rows are in the address space: what was read of them counts as this process's memory
@@ -23,7 +23,6 @@ MAPPED_ORIGINS = 256  # chunks whose documents are; they take a hundredth of the
 CHECKED_CHUNKS = 5  # of stores side by side: whether their rows come from the same tokens
 HASHED_BYTES = 256 << 20  # a larger tensor is known by HASHED_ROWS of its rows
 HASHED_ROWS = 4096
-BLOCK_BYTES = 16 << 20  # read, copied and checked at a time
 
 Take = Callable[[Numbers, torch.dtype], Tensor]
 """Rows by their numbers, in memory of their own and in this dtype."""
@@ -95,7 +94,7 @@ def describe(rows: Rows) -> dict[str, Any]:
 
 
 def _folder(part: object, name: str) -> object:
-    return part.path.absolute() if isinstance(part, Store) else name
+    return _address(part) if isinstance(part, Store) else name
 
 
 def _single(sources: list[Any], name: str) -> Rows:
@@ -167,14 +166,14 @@ class _StoreRows:
 
     def __init__(self, sites: list[Store]) -> None:
         first = sites[0]
-        self._sites, self.name = sites, str(first.path)
+        self._sites, self.name = sites, first.address
         self._x = [lru_cache(maxsize=MAPPED_CHUNKS)(site.x) for site in sites]
-        self._read = lru_cache(maxsize=MAPPED_ORIGINS)(first.read)
+        self._origins = lru_cache(maxsize=MAPPED_ORIGINS)(first.origins)
         self.widths, self.dtype, self.count = [site.d_in for site in sites], first.dtype, first.rows
         self.notes, self.chunks = list[str](), first.chunks
         self.starts = np.concatenate([[0], np.cumsum([chunk.rows for chunk in first.chunks], dtype=np.int64)])
         if not first.complete:
-            self.notes.append(f"{first.path} is incomplete: its collection was stopped at {first.rows:,} rows.")
+            self.notes.append(f"{first.address} is incomplete: its collection was stopped at {first.rows:,} rows.")
 
     def fill(self, numbers: Numbers, out: Tensor, places: Numbers) -> None:
         if not bool((np.diff(numbers) > 0).all()):
@@ -198,7 +197,7 @@ class _StoreRows:
 
     def origins(self, name: str, start: int, stop: int) -> Numbers:
         """One of token_ids, documents and positions, of these rows."""
-        parts = [getattr(self._read(chunk), name)[first:end] for chunk, first, end in self._ranges(start, stop)]
+        parts = [getattr(self._origins(chunk), name)[first:end] for chunk, first, end in self._ranges(start, stop)]
         joined: Numbers = torch.cat(parts).numpy().astype(np.int64)
         return joined
 
@@ -208,7 +207,7 @@ class _StoreRows:
         return [digest(about | {"d_in": site.d_in} | _site(site)) for site in self._sites]
 
     def descriptions(self) -> list[dict[str, Any]]:
-        return [{"kind": "store", "path": str(site.path.absolute())} | _site(site) for site in self._sites]
+        return [{"kind": "store", "path": _address(site)} | _site(site) for site in self._sites]
 
     def place(self, row: int) -> str:
         """A row in words."""
@@ -226,7 +225,7 @@ class _StoreRows:
 
     def _refuse(self, site: int, chunk: int, inside: Numbers, rows: Tensor) -> None:
         row = int(inside[_bad_rows(rows)].min())
-        path = self._sites[site].path / self.chunks[chunk].file
+        path = f"{self._sites[site].address}/{self.chunks[chunk].file}"
         where = _site(self._sites[site]).get("site", "")
         raise StoreError(
             f"{path} holds {_fault(self._x[site](chunk)[row])} in its row {row:,}{where and f' at {where}'}, row"
@@ -290,9 +289,14 @@ def _columns(out: Tensor, widths: list[int]) -> list[Tensor]:
     return [out[:, start:stop] for start, stop in pairwise(accumulate(widths, initial=0))]
 
 
+def _address(store: Store) -> str:
+    """What opens it again from any folder."""
+    return store.address if "://" in store.address else str(store.path.absolute())
+
+
 def _site(store: Store) -> dict[str, str]:
     """Which site of a store it is, where there are several."""
-    return {"site": store.hook} if len(getattr(store, "sites", ())) > 1 else {}
+    return {"site": store.hook} if len(store.sites) > 1 else {}
 
 
 def _check_same_tokens(a: _StoreRows, b: _StoreRows) -> None:
@@ -311,25 +315,9 @@ def _check_same_tokens(a: _StoreRows, b: _StoreRows) -> None:
                 )
 
 
-def blocks(count: int, x: Tensor) -> Iterator[tuple[int, int]]:
-    """Ranges that cut `count` rows of `x` [n, d] into blocks of at most 16 MB."""
-    size = max(1, BLOCK_BYTES // max(1, x.shape[1] * x.dtype.itemsize))
-    for start in range(0, count, size):
-        yield start, min(start + size, count)
-
-
 def digest(values: dict[str, Any]) -> str:
     """Hex SHA-256 of plain values."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-
-
-def put(out: Tensor, places: Numbers, rows: Tensor) -> None:
-    """out[places] = rows, in the dtype of `out`."""
-    bits = _BITS[out.dtype.itemsize]
-    out.view(bits).numpy()[places] = rows.to(out.dtype).view(bits).numpy()  # four times as fast as torch's own
-
-
-_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def _rows(x: Tensor, numbers: Numbers) -> Tensor:

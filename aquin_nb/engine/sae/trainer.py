@@ -19,7 +19,7 @@ from ...control import Control
 from ...errors import AquinError, Cancelled, DictionaryError, OutOfMemory, OutputError
 from ...files import human_bytes
 from ..activations.prefetch import prefetch
-from ..activations.stream import ShuffledStream
+from ..activations.stream import Stream
 from .advice import advise
 from .checkpoints import Checkpoints, failed, with_latest
 from .config import SELECTED, TrainConfig
@@ -83,7 +83,7 @@ class Interrupted(Cancelled):
 
 
 def fit(
-    stream: ShuffledStream,
+    stream: Stream,
     members: Sequence[Member],
     *,
     device: str | torch.device = "cpu",
@@ -193,7 +193,7 @@ def _total(member: Member) -> int:
     return member.config.steps
 
 
-def _sample(stream: ShuffledStream) -> Tensor:
+def _sample(stream: Stream) -> Tensor:
     """Up to `SAMPLE_ROWS` training rows in random order, for scales, bias, variance and threshold."""
     return torch.cat(list(islice(stream.epoch(0), max(1, SAMPLE_ROWS // stream.batch_size))))
 
@@ -280,7 +280,7 @@ def _with_checkpoint(error: AquinError, members: Sequence[Member]) -> AquinError
 
 
 def _outcomes(
-    stream: ShuffledStream, members: Sequence[Member], runs: Sequence[Run], *, complete: bool
+    stream: Stream, members: Sequence[Member], runs: Sequence[Run], *, complete: bool
 ) -> list[TrainOutcome]:
     """Of the first rank; the others, which have none, need not wait for it."""
     weights = [(run.best(), run.dead_count()) for run in runs]
@@ -293,7 +293,7 @@ def _outcomes(
 
 
 def _outcome(
-    stream: ShuffledStream, member: Member, run: Run, best: Parameters, dead: int, *, complete: bool
+    stream: Stream, member: Member, run: Run, best: Parameters, dead: int, *, complete: bool
 ) -> TrainOutcome:
     cfg = replace(member.cfg, step=run.step, rows=stream.rows, complete=complete)
     calibration = None
