@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .results import Capture, SaeAlign, SaeDiff, SaeTrain, open_capture, open_training
     from .session import Session, sae_align
     from .verbs.bare import sae_resume, sae_train
+    from .verbs.compare import compare_captures
 
 __all__ = [
     "Capture",
@@ -32,6 +33,7 @@ __all__ = [
     "Session",
     "SparseAutoencoder",
     "TrainConfig",
+    "compare_captures",
     "errors",
     "fetch",
     "load_dictionary",
@@ -52,6 +54,7 @@ _HOMES = {
     "Session": ".session",
     "SparseAutoencoder": ".engine.sae",
     "TrainConfig": ".engine.sae",
+    "compare_captures": ".verbs.compare",
     "fetch": ".engine.models",
     "load_dictionary": ".engine.sae",
     "load_model": ".engine.models",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
     from torch import Tensor
 
+    from .comparison import CaptureComparison
     from .engine.activations.captured import CaptureData
     from .engine.sae import SparseAutoencoder
 
@@ -108,26 +109,51 @@ class Capture(Result):
         path: the folder.
         manifest: dict; the contract file as read.
         frame: one row a probe, metadata keys as columns.
-        layers: layer -> float32 tensor [probes, d_model], read and checked on first use (needs torch).
-        features: sparse CSR tensor [probes, d_sae] when the probes were also encoded, else None.
+        layers: layer -> float32 tensor [probes, d_model], memory-mapped on first use (needs torch); shards up to 64 MB
+            are compared with their hash then, larger ones by `data.verify()`.
+        features: sparse COO float32 tensor [probes, d_sae] when the probes were also encoded, else None.
+        data: the same as the engine knows it.
     """
 
     card: ActivationCaptureCard
 
     def __init__(self, data: CaptureData, card: ActivationCaptureCard) -> None:
-        self._data, self.card = data, card
+        self.data, self.card = data, card
         self.path, self.manifest, self.layers = data.path, data.manifest, data.layers
 
     @property
     def features(self) -> Tensor | None:
-        return self._data.features
+        return self.data.features
+
+    @property
+    def feature_frame(self) -> pd.DataFrame | None:
+        """`features` as `probe, feature, value`, one row an active feature of a probe; None without features."""
+        return self.data.feature_frame
+
+    def separability(self, label: str) -> CaptureComparison:
+        """How well a linear classifier tells the classes of a metadata label apart, layer by layer.
+
+        Accuracy of cross-validated logistic regression beside the share of the largest class; probes without the label
+        are left out and counted. `.methods` of the result says how it was measured.
+
+        Raises:
+            ProbeError: no such label, one class only, or a class with fewer than 5 probes.
+            StoreError: a shard is missing or damaged, or holds NaN or infinity.
+            AquinError: scikit-learn is not installed.
+
+        >>> capture.separability("label").frame[["layer", "accuracy_label"]]   # doctest: +SKIP
+        """
+        from .comparison import CaptureComparison
+        from .engine.analysis.compare import compare
+
+        return CaptureComparison(compare({self.card.name: self.data}, labels=[label]))
 
     @cached_property
     def frames(self) -> dict[str, pd.DataFrame]:
         import pandas as pd
 
         norms = pd.DataFrame([n.model_dump() for n in self.card.norms], columns=["layer", "median", "max"])
-        return {"probes": self._data.frame, "norms": norms}
+        return {"probes": self.data.frame, "norms": norms}
 
     def figure(self) -> go.Figure:
         from .widgets.figures import capture_figure

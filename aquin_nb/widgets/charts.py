@@ -1,4 +1,4 @@
-"""Static charts: a line as a PNG with its labels as HTML text, and a histogram of plain boxes."""
+"""Static charts: lines as a PNG with their labels as HTML text, and a histogram of plain boxes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 
 from .axis import Axis, axis_for, linear_ticks
 from .parts import LINE, MUTED
-from .png import data_url, line_png
+from .png import Line, data_url, lines_png
 from .text import count, esc, tick
 from .words import LOWEST, bin_text, ceiling, median_rate
 
 HEIGHT = 104
 WIDTH = 280
 LABEL = 14  # height of an axis label
+BLUE = (0x3D, 0x7F, 0xD9)
+NOTHING = f'<div style="font-size:12px;{MUTED}">no points</div>'
 
 
 def line_panel(
@@ -33,7 +35,22 @@ def line_panel(
 ) -> str:
     """One small chart with its latest value; `x` ascending. NaN and infinite y are gaps; `marks` are dashed lines."""
     axis = axis_for(y, scale, floor=floor, clip=clip, span=span)
-    body = f'<div style="font-size:12px;{MUTED}">no points</div>' if axis is None else _plot(title, x, y, axis, marks)
+    body = NOTHING if axis is None else _plot(title, [(x, y, BLUE)], axis, marks, "step")
+    return _panel(title, value, body, note="log" if axis is not None and axis.log else "")
+
+
+def lines_panel(
+    title: str,
+    lines: Sequence[Line],
+    *,
+    along: str,
+    value: str = "",
+    scale: Literal["linear", "log", "auto"] = "linear",
+    floor: float | None = None,
+) -> str:
+    """One small chart of several lines (x ascending, y, colour), the first on top; `along` names what x counts."""
+    axis = axis_for(np.concatenate([y for _, y, _ in lines]), scale, floor=floor)
+    body = NOTHING if axis is None else _plot(title, lines, axis, (), along)
     return _panel(title, value, body, note="log" if axis is not None and axis.log else "")
 
 
@@ -64,14 +81,14 @@ def _panel(title: str, value: str, body: str, *, note: str) -> str:
     return f'<div style="flex:1 1 190px;min-width:180px;max-width:320px;margin:10px 18px 0px 0px">{head}{body}</div>'
 
 
-def _plot(title: str, x: NDArray[np.float64], y: NDArray[np.float64], axis: Axis, marks: Sequence[float]) -> str:
-    width = float(x[-1] - x[0]) or 1.0
-    heights = axis.at(np.where(np.isfinite(y), y, np.nan))
-    heights = np.where(np.isnan(heights), np.nan, np.clip(heights, 0.0, 1.0))
+def _plot(title: str, lines: Sequence[Line], axis: Axis, marks: Sequence[float], along: str) -> str:
+    places = np.concatenate([x for x, _, _ in lines])
+    low, high = float(places.min()), float(places.max())
+    width = high - low or 1.0
     shares = tuple(float(axis.at(value)) for value in axis.ticks)
-    png = line_png(
-        (x - x[0]) / width, heights, width=2 * WIDTH, height=2 * HEIGHT, colour=(0x3D, 0x7F, 0xD9), grid=shares,
-        marks=tuple((mark - float(x[0])) / width for mark in marks),
+    png = lines_png(
+        [((x - low) / width, _heights(y, axis), colour) for x, y, colour in lines], width=2 * WIDTH, height=2 * HEIGHT,
+        grid=shares, marks=tuple((mark - low) / width for mark in marks),
     )  # fmt: skip
     labels, used = "", 0.0
     for share, tick_value in sorted(zip(shares, axis.ticks, strict=True), reverse=True):
@@ -80,15 +97,20 @@ def _plot(title: str, x: NDArray[np.float64], y: NDArray[np.float64], axis: Axis
         style = f"margin-top:{gap:.0f}px;height:{LABEL}px;line-height:{LABEL}px"
         labels += f'<div style="{style}">{tick(tick_value)}</div>'
         used = max(used, top) + LABEL if labels else top + LABEL
-    steps = f"<span>{tick(float(x[0]))}</span><span>step {tick(float(x[-1]))}</span>"
+    ends = f"<span>{tick(low)}</span><span>{along} {tick(high)}</span>"
     return (
         f'<div style="display:flex;margin-top:8px;height:{HEIGHT + 4}px">'
         f'<div style="width:34px;padding-right:6px;font-size:10px;text-align:right;{MUTED}">{labels}</div>'
-        f'<img src="{data_url(png)}" alt="{esc(title)} over training steps" style="width:100%;height:{HEIGHT}px;'
+        f'<img src="{data_url(png)}" alt="{esc(title)} by {along}" style="width:100%;height:{HEIGHT}px;'
         f'min-width:0px;flex:1 1 auto"></div>'
         f'<div style="display:flex;justify-content:space-between;padding-left:40px;font-size:10px;{MUTED}">'
-        f"{steps}</div>"
+        f"{ends}</div>"
     )
+
+
+def _heights(y: NDArray[np.float64], axis: Axis) -> NDArray[np.float64]:
+    heights = axis.at(np.where(np.isfinite(y), y, np.nan))
+    return np.where(np.isnan(heights), np.nan, np.clip(heights, 0.0, 1.0))
 
 
 def histogram(counts: Sequence[int], low: float, high: float, *, height: int = 84) -> str:

@@ -1,4 +1,4 @@
-"""A line as a PNG: transparent, antialiased, drawn and packed with numpy and zlib alone."""
+"""Lines as a PNG: transparent, antialiased, drawn and packed with numpy and zlib alone."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import base64
 import math
 import struct
 import zlib
+from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+Colour: TypeAlias = tuple[int, int, int]
+Line: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64], Colour]
 
 SUPER = 3  # samples a pixel, each way
 DASH = 12  # pixels of a dash and the gap after it
@@ -20,17 +25,29 @@ def line_png(
     *,
     width: int,
     height: int,
-    colour: tuple[int, int, int],
+    colour: Colour,
     thickness: float = 3.0,
     grid: tuple[float, ...] = (),
     marks: tuple[float, ...] = (),
 ) -> bytes:
-    """PNG of a line through points with shares 0–1 of the width (ascending) and, upwards, of the height.
+    """`lines_png` of a single line."""
+    return lines_png([(x, y, colour)], width=width, height=height, thickness=thickness, grid=grid, marks=marks)
 
-    NaN leaves a gap. `grid` are heights (0–1) of thin grey rules, `marks` places (0–1) of dashed upright
-    ones; those outside are left out. Meant to be shown at half its size.
+
+def lines_png(
+    lines: Sequence[Line],
+    *,
+    width: int,
+    height: int,
+    thickness: float = 3.0,
+    grid: tuple[float, ...] = (),
+    marks: tuple[float, ...] = (),
+) -> bytes:
+    """PNG of lines through points with shares 0–1 of the width (ascending) and, upwards, of the height.
+
+    NaN leaves a gap; the first line lies on top. `grid` are heights (0–1) of thin grey rules, `marks` places (0–1) of
+    dashed upright ones; those outside are left out. Meant to be shown at half its size.
     """
-    alpha = _coverage(x * (width * SUPER - 1), (1 - y) * (height * SUPER - 1), width, height, thickness * SUPER)
     image = np.zeros((height, width, 4), dtype=np.uint8)
     for level in grid:
         row = round((1 - level) * (height - 1))
@@ -41,9 +58,11 @@ def line_png(
         column = round(place * (width - 1))
         if 0 <= column < width:
             image[dashes, max(0, column - 1) : column + 1] = (128, 128, 128, 190)
-    drawn = alpha > 0
-    image[drawn, :3] = colour
-    image[..., 3] = np.maximum(image[..., 3], (alpha * 255).round().astype(np.uint8))
+    for x, y, colour in reversed(lines):
+        alpha = _coverage(x * (width * SUPER - 1), (1 - y) * (height * SUPER - 1), width, height, thickness * SUPER)
+        drawn = alpha > 0
+        image[drawn, :3] = colour
+        image[..., 3] = np.maximum(image[..., 3], (alpha * 255).round().astype(np.uint8))
     return encode(image)
 
 

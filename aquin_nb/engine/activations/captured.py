@@ -26,8 +26,20 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+HASHED_BYTES = 64 << 20
+"""A shard up to this size is compared with its hash when it is first read; hashing reads the whole file."""
+
+_MODEL_FIELDS = {
+    "name": str, "source": str, "mode": str, "n_layers": int, "d_model": int, "dtype": str, "device": str,
+    "backend": str, "fingerprint": str,
+}  # fmt: skip
+
+
 class LayerTensors(Mapping[int, "Tensor"]):
-    """`{layer: float32 [probes, d_model]}`, each read and checked when first asked for.
+    """`{layer: float32 [probes, d_model]}`, memory-mapped: what is not looked at is not read.
+
+    A shard of at most 64 MB is compared with its hash when it is first asked for. A larger one is only checked to be
+    whole and of the recorded shape; `checked` and `CaptureData.verify` read all of it.
 
     Raises (on access):
         StoreError: the layer was not captured, or its shard is missing or damaged.
@@ -36,15 +48,31 @@ class LayerTensors(Mapping[int, "Tensor"]):
     def __init__(self, folder: Path, records: Mapping[int, Mapping[str, Any]]) -> None:
         self._folder, self._records = folder, records
         self._loaded: dict[int, Tensor] = {}
+        self._sound: set[int] = set()
 
     def __getitem__(self, layer: int) -> Tensor:
+        if layer not in self._loaded:
+            record = self._record(layer)
+            path = _present(self._folder, record)
+            if path.stat().st_size <= HASHED_BYTES:
+                self._require_sound(layer)
+            self._loaded[layer] = _expected(_load(path).get("activations"), record["shape"], path)
+        return self._loaded[layer]
+
+    def checked(self, layer: int) -> Tensor:
+        """A layer whose whole shard was compared with its hash, once."""
+        self._require_sound(layer)
+        return self[layer]
+
+    def _require_sound(self, layer: int) -> None:
+        if layer not in self._sound:
+            _sound(self._folder, self._record(layer))
+            self._sound.add(layer)
+
+    def _record(self, layer: int) -> Mapping[str, Any]:
         if layer not in self._records:
             raise StoreError(f"{self._folder} has no layer {layer}; it has {', '.join(map(str, self._records))}.")
-        if layer not in self._loaded:
-            record = self._records[layer]
-            shard = _read_shard(self._folder, record)
-            self._loaded[layer] = _expected(shard.get("activations"), record["shape"], self._folder / record["file"])
-        return self._loaded[layer]
+        return self._records[layer]
 
     def __contains__(self, layer: object) -> bool:
         return layer in self._records
@@ -63,8 +91,9 @@ class CaptureData:
     """A capture on disk, opened.
 
     Attributes:
-        path: its folder. manifest: as written. complete: False if the capture was stopped before the last probe.
-        layers: `{layer: float32 [probes, d_model]}`, read when asked for.
+        path: its folder. manifest: as written; model: its account of the model.
+        complete: False if the capture was stopped before the last probe.
+        layers: `{layer: float32 [probes, d_model]}`, memory-mapped when asked for (`LayerTensors`).
         notes: what a reader should know (probes that were cut, for instance).
     """
 
@@ -74,6 +103,12 @@ class CaptureData:
         self.complete: bool = field(manifest, "complete", bool, where)
         self.position: str = field(manifest, "position", str, where)
         self.notes: list[str] = field(manifest, "notes", list, where)
+        self.d_model: int = field(manifest, "d_model", int, where)
+        for key, kind in {"n_probes": int, "dtype": str, "metadata_keys": list}.items():
+            field(manifest, key, kind, where)
+        self.model: dict[str, Any] = field(manifest, "model", dict, where)
+        for key, kind in _MODEL_FIELDS.items():
+            field(self.model, key, kind, where)
         for probe in field(manifest, "probes", list, where):
             field(probe if isinstance(probe, dict) else {}, "text", str, where)
             field(probe, "metadata", dict, where)
@@ -82,7 +117,12 @@ class CaptureData:
             record = record if isinstance(record, dict) and layer.isdecimal() else {}
             member(path, record.get("file"))
             field(record, "sha256", str, where)
-            field(record, "shape", list, where)
+            field(field(record, "norms", dict, where), "median", float, where)
+            if field(record, "shape", list, where) != [len(manifest["probes"]), self.d_model]:
+                raise StoreError(
+                    f"{where} is damaged: layer {layer} has the shape {record['shape']!r:.60} for"
+                    f" {len(manifest['probes'])} probes of {self.d_model} dimensions."
+                )
             records[int(layer)] = record
         self.layers = LayerTensors(path, records)
 
@@ -122,7 +162,7 @@ class CaptureData:
         where = self.path / MANIFEST
         shape, path = field(record, "shape", list, where), member(self.path, field(record, "file", str, where))
         field(record, "sha256", str, where)
-        shard = _read_shard(self.path, record)
+        shard = _load(_sound(self.path, record))
         import torch
 
         try:
@@ -131,6 +171,21 @@ class CaptureData:
             return torch.sparse_coo_tensor(indices, shard["values"], shape, check_invariants=True).coalesce()
         except (KeyError, RuntimeError, TypeError, AttributeError):
             raise StoreError(f"{path} is damaged: it does not hold the features that the manifest says.") from None
+
+    @property
+    def feature_frame(self) -> pd.DataFrame | None:
+        """`features` as a frame, one row an active feature of a probe: `probe, feature, value`; None without features.
+
+        Raises:
+            StoreError: as `features`.
+        """
+        import pandas as pd
+
+        features = self.features
+        if features is None:
+            return None
+        probe, feature = features.indices().numpy()
+        return pd.DataFrame({"probe": probe, "feature": feature, "value": features.values().numpy()})
 
     def verify(self) -> None:
         """Read every shard and compare with the recorded hashes.
@@ -156,23 +211,27 @@ def read_capture(path: Path | str) -> CaptureData:
     return CaptureData(folder, read_manifest(folder, CAPTURE))
 
 
-def _sound(folder: Path, record: Mapping[str, Any]) -> Path:
+def _present(folder: Path, record: Mapping[str, Any]) -> Path:
     path = member(folder, record["file"])
     if not path.is_file():
         raise StoreError(f"{path} is missing though the manifest names it.")
+    return path
+
+
+def _sound(folder: Path, record: Mapping[str, Any]) -> Path:
+    path = _present(folder, record)
     if files.sha256(path) != record["sha256"]:
         raise StoreError(f"{path} is damaged: its SHA-256 is not the recorded one.")
     return path
 
 
-def _read_shard(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
-    path = _sound(folder, record)
+def _load(path: Path) -> dict[str, Any]:
     try:
         from ..models.torchfiles import Unreadable, load_plain
     except ImportError:
         raise StoreError("Reading a capture's tensors needs torch: pip install 'aquin-nb[engine]'.") from None
     try:
-        shard = load_plain(path)
+        shard = load_plain(path, mmap=True)
     except Unreadable as error:
         raise StoreError(f"{path} {error}.") from None
     if not isinstance(shard, dict):
@@ -183,6 +242,6 @@ def _read_shard(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
 def _expected(value: object, shape: Sequence[int], path: Path) -> Tensor:
     import torch
 
-    if not isinstance(value, torch.Tensor) or list(value.shape) != list(shape):
-        raise StoreError(f"{path} does not hold activations of shape {list(shape)}.")
+    if not isinstance(value, torch.Tensor) or list(value.shape) != list(shape) or value.dtype != torch.float32:
+        raise StoreError(f"{path} does not hold float32 activations of shape {list(shape)}.")
     return value
