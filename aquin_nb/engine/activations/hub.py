@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from ...errors import CorpusError, NetworkError
+from .tables import placed, shards_shuffled
+from .texts import Rows, Source
 
 REACH_SECONDS = 3.0
 OPEN_SECONDS = 30.0  # listing a large dataset's files and fetching its first rows, once the hub is known to answer
-OFFLINE_OPTIONS = 'Offline: give a .txt, .json or .jsonl file, a list of texts, or corpus="packaged".'
+OFFLINE_OPTIONS = 'Offline: give a file or folder of texts, a datasets dataset, a list of texts, or corpus="packaged".'
 PARQUET_REVISION = "refs/convert/parquet"
 
 T = TypeVar("T")
@@ -45,8 +47,44 @@ def require(name: str) -> None:
         raise NetworkError(f"The hub cannot be reached for {name} ({_reason(error)}). {OFFLINE_OPTIONS}") from error
 
 
-def rows(name: str, split: str = "train") -> Iterator[dict[str, Any]]:
+class Hub(Source):
+    """A hub dataset, streamed anew on every pass; shuffled, its shards come in a drawn order.
+
+    Raises:
+        NetworkError, CorpusError: as `first_row`, which is read at once.
+    """
+
+    def __init__(self, name: str, split: str = "train") -> None:
+        super().__init__(name)
+        self._split = split
+        self._key: str | None = None
+        self._first = first_row(name, split)
+        self.columns = list(self._first)
+
+    def select(self, key: str) -> Source:
+        self._key = key
+        return self
+
+    def rows(self) -> Rows:
+        return placed(rows(self.name, self._split, key=self._key), self.name)
+
+    def shuffled(self, seed: int) -> Rows:
+        where = f"{self.name} (shards shuffled by {seed})"
+        return placed(rows(self.name, self._split, key=self._key, seed=seed), where)
+
+    def facts(self) -> list[object]:
+        return [self.name, self._split]
+
+    def sample(self) -> Rows:
+        yield f"{self.name}, row 1", self._first
+
+
+def rows(
+    name: str, split: str = "train", *, key: str | None = None, seed: int | None = None
+) -> Iterator[dict[str, Any]]:
     """The rows of `"org/name"` or `"org/name:config"`, streamed from the start, never run as code.
+
+    With a `key`, only that column is decoded; with a `seed`, the shards come in an order drawn from it.
 
     Raises:
         NetworkError: not reachable, or lost on the way.
@@ -55,7 +93,12 @@ def rows(name: str, split: str = "train") -> Iterator[dict[str, Any]]:
     require(name)
     path, _, config = name.partition(":")
     try:
-        yield from _streamed(path, config or None, split)
+        stream = _opened(path, config or None, split)
+        if key is not None and stream.column_names is not None:
+            stream = stream.select_columns([key])
+        yield from stream if seed is None else shards_shuffled(stream, seed)
+    except UnicodeDecodeError:
+        raise  # about a row, which `placed` names
     except ImportError:
         raise CorpusError(f"{name} is on the hub; reading it needs: pip install 'aquin-nb[engine]'.") from None
     except (FileNotFoundError, ValueError, RuntimeError) as error:
@@ -64,17 +107,16 @@ def rows(name: str, split: str = "train") -> Iterator[dict[str, Any]]:
         raise NetworkError(f"Reading {name} from the hub failed: {_reason(error)}. {OFFLINE_OPTIONS}") from error
 
 
-def _streamed(path: str, config: str | None, split: str) -> Iterator[dict[str, Any]]:
+def _opened(path: str, config: str | None, split: str) -> Any:
     from datasets import load_dataset
 
     try:
-        stream = load_dataset(path, config, split=split, streaming=True)
+        return load_dataset(path, config, split=split, streaming=True)
     except (RuntimeError, ValueError) as error:
         if "script" not in str(error):
             raise
         # A dataset that is still a Python script is never run; the hub keeps a converted copy of most of them.
-        stream = load_dataset(path, config, split=split, streaming=True, revision=PARQUET_REVISION)
-    yield from stream
+        return load_dataset(path, config, split=split, streaming=True, revision=PARQUET_REVISION)
 
 
 def first_row(name: str, split: str = "train") -> dict[str, Any]:

@@ -9,42 +9,69 @@ from pathlib import Path
 from ...errors import AquinError
 
 
-def lines(path: Path, error: type[AquinError]) -> Iterator[tuple[int, str]]:
-    """Lines of a UTF-8 file (a byte order mark is no text), counted from 1, read one at a time.
+def raw_lines(path: Path, error: type[AquinError]) -> Iterator[tuple[int, int, bytes]]:
+    """(number from 1, offset in bytes, line as it stands) of a file, read one at a time.
 
     Only line feeds end a line: a JSON string may hold U+2028 and its like.
 
     Raises:
-        error: the file cannot be read, or a line is not UTF-8 (its number).
+        error: the file cannot be read.
     """
     try:
         with open(path, "rb") as stream:
+            start = 0
             for number, raw in enumerate(stream, 1):
-                try:
-                    yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
-                except UnicodeDecodeError as wrong:
-                    reason = f"not UTF-8 text ({wrong.reason})"
-                    raise error(f"{path}, line {number}: {reason}; save the file as UTF-8.") from None
+                yield number, start, raw
+                start += len(raw)
     except OSError as wrong:
         raise error(f"{path} cannot be read: {wrong.strerror or wrong}.") from wrong
+
+
+def decoded(raw: bytes, start: int, where: str, error: type[AquinError]) -> str:
+    """UTF-8 bytes that stand at offset `start` of a file as text; a byte order mark at its beginning is no text.
+
+    Raises:
+        error: not UTF-8.
+    """
+    try:
+        return raw.decode("utf-8" if start else "utf-8-sig")
+    except UnicodeDecodeError as wrong:
+        raise error(f"{where}: not UTF-8 text ({wrong.reason}); save the file as UTF-8.") from None
+
+
+def lines(path: Path, error: type[AquinError]) -> Iterator[tuple[int, str]]:
+    """Lines of a UTF-8 file, counted from 1, read one at a time.
+
+    Raises:
+        error: the file cannot be read, or a line is not UTF-8 (its number).
+    """
+    for number, start, raw in raw_lines(path, error):
+        yield number, decoded(raw, start, f"{path}, line {number}", error)
+
+
+def parsed(line: str, where: str, error: type[AquinError]) -> object:
+    """The JSON value of one line.
+
+    Raises:
+        error: the line is not JSON.
+    """
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as wrong:
+        reason = f"{wrong.msg}, column {wrong.colno}" if isinstance(wrong, json.JSONDecodeError) else str(wrong)
+        raise error(f"{where}: not JSON ({reason}).") from None
 
 
 def jsonl_rows(path: Path, error: type[AquinError]) -> Iterator[tuple[str, object]]:
     """(where, row) of each line of a JSONL file; blank lines are none.
 
     Raises:
-        error: see `lines`; or a line is not JSON (its number).
+        error: see `lines` and `parsed`.
     """
     for number, line in lines(path, error):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as wrong:
-            reason = f"{wrong.msg}, column {wrong.colno}" if isinstance(wrong, json.JSONDecodeError) else str(wrong)
-            raise error(f"{where}: not JSON ({reason}).") from None
-        yield where, row
+        if line.strip():
+            where = f"{path}, line {number}"
+            yield where, parsed(line, where, error)
 
 
 def json_rows(path: Path, error: type[AquinError]) -> Iterator[tuple[str, object]]:

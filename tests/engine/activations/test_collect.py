@@ -39,7 +39,7 @@ def test_stored_rows_are_the_residuals_at_their_origin(tiny, sample, tmp_path):
     assert store.verify() == 700
     found = everything(store)
     expected = []
-    for tokens, documents in contexts(tiny, sample, 32, batch_size=1):
+    for tokens, documents, _ in contexts(tiny, sample, 32, batch_size=1):
         residual = tiny.residuals(tokens, [2])[2]
         for place in tokens.analysed[0].nonzero().flatten().tolist():
             origin = int(tokens.ids[0, place]), int(documents[0, place]), place

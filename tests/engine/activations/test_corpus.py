@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from aquin_nb.engine.activations import hub
-from aquin_nb.engine.activations.corpus import Corpus, open_corpus, packaged_sample
-from aquin_nb.errors import CorpusError, NetworkError
+from aquin_nb.engine.activations.corpus import Corpus, open_corpus
+from aquin_nb.errors import CorpusError
 
 ROWS = ["first text", "second text", "third text"]
 
@@ -113,90 +112,154 @@ def test_a_dataset_without_the_key_names_its_columns():
         open_corpus(Dataset.from_dict({"body": ["a"], "id": [1]}))
 
 
-def test_offline_falls_back_to_the_packaged_sample_at_once_and_says_why(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr(hub, "_bounded", lambda *_: pytest.fail("nothing is asked of the network"))
-    corpus = open_corpus()
-    assert corpus.name == "packaged sample"
-    assert "OpenWebText" in corpus.why
-    assert "HF_HUB_OFFLINE" in corpus.why
-    assert sum(map(len, corpus.documents())) > 500_000
-    for same in (packaged_sample(), open_corpus("packaged")):
-        assert next(same.documents()) == next(corpus.documents())
-        assert same.why == "asked for"
-    with pytest.raises(NetworkError, match=r'HF_HUB_OFFLINE.*Offline: give .*corpus="packaged"'):
-        open_corpus("some-org/some-texts:config")
+def write(path: Path, rows: list[object]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
 
 
-def test_a_hub_that_never_answers_is_given_up_within_seconds(monkeypatch):
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.delenv("HF_DATASETS_OFFLINE", raising=False)
-    monkeypatch.setattr(hub, "REACH_SECONDS", 0.2)
-
-    asked, answer = [], threading.Event()
-
-    def hang(self, name, *, timeout):
-        asked.append((name, timeout))
-        answer.wait(60)
-
-    import huggingface_hub
-
-    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", hang)
-    corpus = open_corpus()
-    assert not answer.is_set()  # it was not waited for
-    answer.set()
-    assert asked == [("Skylion007/openwebtext", 0.2)]
-    assert corpus.name == "packaged sample"
-    assert "no answer within" in corpus.why
+def in_ipc_file(path: Path, table: pa.Table, batch: int) -> Path:
+    with pa.ipc.new_file(path, table.schema) as writer:
+        writer.write_table(table, max_chunksize=batch)
+    return path
 
 
-def test_the_hub_is_streamed_when_it_answers(monkeypatch):
-    seen = []
-
-    def rows(name, split="train"):
-        seen.append((name, split))
-        yield from ({"text": row} for row in ROWS)
-
-    monkeypatch.setattr(hub, "require", lambda name: None)
-    monkeypatch.setattr(hub, "rows", rows)
-    corpus = open_corpus()
-    assert corpus.name == "Skylion007/openwebtext"
-    assert corpus.why.startswith("default; OpenWebText streamed")
-    assert texts(corpus) == ROWS
-    assert texts(open_corpus("org/name:config", split="test")) == ROWS
-    assert ("org/name:config", "test") in seen
+def test_a_folder_or_a_pattern_is_its_files_in_the_order_of_their_names(tmp_path, monkeypatch):
+    write(tmp_path / "deep/b.jsonl", ["three"])
+    write(tmp_path / "deep/a.jsonl", ["one", "two"])
+    write(tmp_path / "deep/er/c.jsonl", ["four"])
+    (tmp_path / "deep/empty.jsonl").touch()
+    write(tmp_path / "deep/.hidden/d.jsonl", ["never"])
+    (tmp_path / "deep/README.md").write_text("no corpus")
+    assert texts(open_corpus(tmp_path / "deep")) == ["one", "two", "three", "four"]
+    assert texts(open_corpus(f"{tmp_path}/deep/*.jsonl")) == ["one", "two", "three"]
+    monkeypatch.chdir(tmp_path)
+    assert texts(open_corpus("deep/**/*.jsonl")) == ["one", "two", "three", "four"]
+    assert open_corpus("deep").place(2) == "deep/b.jsonl, line 1"
 
 
-@pytest.mark.parametrize(
-    ("failure", "kind", "message"),
-    [
-        (FileNotFoundError("no such dataset"), CorpusError, "split 'train', cannot be opened: no such dataset"),
-        (ValueError("Bad split: train"), CorpusError, "Bad split"),
-        (ConnectionResetError("gone"), NetworkError, "failed: gone. Offline: give"),
-    ],
-)
-def test_what_goes_wrong_on_the_hub_is_told(monkeypatch, failure, kind, message):
-    import datasets
+def test_a_folder_that_is_no_corpus_says_why(tmp_path):
+    write(tmp_path / "two/a.jsonl", ["one"])
+    (tmp_path / "two/b.txt").write_text("two")
+    (tmp_path / "none").mkdir()
+    (tmp_path / "blank").mkdir()
+    (tmp_path / "blank/a.txt").touch()
+    (tmp_path / "state.json").write_text("{}")
+    for source, message in (
+        (tmp_path / "two", r"two holds \.jsonl and \.txt files; name those of one kind, such as .*two/\*\.jsonl"),
+        (tmp_path / "none", "none holds no corpus"),
+        (tmp_path / "blank", "blank is empty"),
+        (tmp_path, "looks like a saved dataset and cannot be opened as one"),
+        (f"{tmp_path}/*.jsonl", r"No file matches .*\*\.jsonl"),
+        (f"{tmp_path}/a**b", "is no pattern for files"),
+        ("Which text is this?", "Texts themselves go into a list"),
+        ("A long text. " * 500, "Texts themselves go into a list"),
+    ):
+        with pytest.raises(CorpusError, match=message):
+            open_corpus(source)
 
-    def fail(*args, **kwargs):
-        raise failure
 
-    monkeypatch.setattr(hub, "require", lambda name: None)
-    monkeypatch.setattr(datasets, "load_dataset", fail)
-    with pytest.raises(kind, match=message):
-        open_corpus("org/name")
+def sources_of(rows: list[str], folder: Path) -> dict[str, object]:
+    from datasets import Dataset
+
+    table = Dataset.from_dict({"text": rows})
+    table.to_parquet(str(folder / "a.parquet"), batch_size=100)
+    (folder / "a.json").write_text(json.dumps(rows))
+    (folder / "a.txt").write_text("\n\n".join(row + "." * 4000 for row in rows))
+    half = len(rows) // 2
+    write(folder / "parts/a.jsonl", rows[:half])
+    write(folder / "parts/b.jsonl", rows[half:])
+    return {
+        "list": rows,
+        "dict values": dict(enumerate(rows)).values(),
+        "folder": folder / "parts",
+        "json": folder / "a.json",
+        "txt": folder / "a.txt",
+        "dataset": table,
+        "stream": table.to_iterable_dataset(num_shards=3),
+        "parquet": folder / "a.parquet",
+        "arrow": in_ipc_file(folder / "a.arrow", table.data.table, 100),
+    }
 
 
-def test_a_dataset_that_is_a_script_is_read_from_its_converted_copy(monkeypatch):
-    import datasets
+def test_a_seed_shuffles_the_same_way_every_time(tmp_path):
+    rows = [f"text {number}" for number in range(400)]
+    for name, source in sources_of(rows, tmp_path).items():
+        plain = texts(open_corpus(source))
+        a, b = open_corpus(source, seed=1), open_corpus(source, seed=2)
+        shuffled = texts(a)
+        assert shuffled == texts(open_corpus(open_corpus(source), seed=1)), name
+        assert len({tuple(plain), tuple(shuffled), tuple(texts(b))}) == 3, name
+        assert sorted(shuffled) == sorted(plain), name
+        assert list(a.documents(start=390)) == shuffled[390:], name
+    for where in (a.place(0), open_corpus(tmp_path / "parts", seed=1).place(0)):
+        assert where.split(",")[0].endswith((".arrow", ".jsonl"))
 
-    def load(path, config, *, split, streaming, revision=None):
-        assert (path, config, split, streaming) == ("org/name", None, "train", True)
-        if revision is None:
-            raise RuntimeError("Dataset scripts are no longer supported, but found name.py")
-        assert revision == "refs/convert/parquet"
-        return [{"text": row} for row in ROWS]
 
-    monkeypatch.setattr(hub, "require", lambda name: None)
-    monkeypatch.setattr(datasets, "load_dataset", load)
-    assert texts(open_corpus("org/name")) == ROWS
+def test_files_of_text_and_lists_are_shuffled_fully(tmp_path):
+    # Each row comes first about equally often: no buffer, no nearness to where it stood.
+    rows = [f"text {number}" for number in range(20)]
+    sources = sources_of(rows, tmp_path)
+    for name in ("list", "folder", "json", "txt", "dataset"):
+        firsts = [next(open_corpus(sources[name], seed=seed).documents()).strip(".") for seed in range(60)]
+        assert len(set(firsts)) > 12, name
+        assert max(firsts.count(row) for row in rows) < 12, name
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, True, "1"])
+def test_a_seed_that_is_none_is_refused(seed):
+    with pytest.raises(CorpusError, match="must be a whole number of at least 0"):
+        open_corpus(["a"], seed=seed)
+
+
+def test_a_fingerprint_tells_corpora_apart_and_knows_them_again(tmp_path):
+    rows = [f"text {number}" for number in range(300)]
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+    found = {name: open_corpus(source).fingerprint() for name, source in sources_of(rows, tmp_path / "here").items()}
+    again = {name: open_corpus(source).fingerprint() for name, source in sources_of(rows, tmp_path / "there").items()}
+    assert found == again  # wherever the files lie
+    assert len(set(found.values())) == len(found)
+    changed = [*rows[:-1], "text x"]
+    other = {name: open_corpus(source).fingerprint() for name, source in sources_of(changed, tmp_path / "here").items()}
+    alike = {name for name, fingerprint in other.items() if fingerprint == found[name]}
+    assert alike == {"dict values", "stream"}  # only first rows of these are looked at
+    one = open_corpus([{"text": "a", "body": "b"}])
+    assert one.fingerprint() != open_corpus([{"text": "a", "body": "b"}], text_key="body").fingerprint()
+    assert one.fingerprint() != open_corpus(one, seed=0).fingerprint()
+    assert open_corpus(iter("ab")).fingerprint() == open_corpus(iter("cd")).fingerprint()
+
+
+def test_a_large_file_is_known_by_blocks_of_it(tmp_path):
+    path, content = tmp_path / "a.jsonl", b'"word"\n' * 1_000_000
+    path.write_bytes(content)
+    before = open_corpus(path).fingerprint()
+    assert before == open_corpus(path).fingerprint()
+    for place in (2, 6_999_996):
+        path.write_bytes(content[:place] + b"x" + content[place + 1 :])
+        assert open_corpus(path).fingerprint() != before
+
+
+def test_a_pass_can_start_at_any_document_and_blank_ones_have_no_number():
+    corpus = open_corpus(["", "a", " ", "b", "c"])
+    for start in range(4):
+        assert list(corpus.documents(start)) == ["a", "b", "c"][start:]
+    assert corpus.blank == 2
+    assert [corpus.place(number) for number in range(3)] == ["row 2", "row 4", "row 5"]
+    with pytest.raises(CorpusError, match="has only 3 documents and was to be read from number 4 on"):
+        list(corpus.documents(4))
+    with pytest.raises(CorpusError, match="has no document 3"):
+        corpus.place(3)
+    with pytest.raises(CorpusError, match="count from 0"):
+        corpus.documents(-1)
+    with pytest.raises(CorpusError, match="read only once and not from document 1 on"):
+        open_corpus(iter(["a", "b"])).documents(1)
+
+
+def test_a_table_is_asked_for_one_column():
+    import pandas as pd
+
+    frame = pd.DataFrame({"text": ROWS})
+    assert texts(open_corpus(frame["text"])) == ROWS
+    with pytest.raises(CorpusError, match=r"one column of a DataFrame; give frame\['text'\]"):
+        open_corpus(frame)
