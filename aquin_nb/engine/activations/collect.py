@@ -1,85 +1,58 @@
-"""Run a corpus through the model and keep the residual stream at one layer."""
+"""Run a corpus through the model and keep the activations at some of its sites, in a store that survives a kill."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-from ... import files
 from ...control import Control
-from ...errors import CorpusError, StoreError
-from .contexts import ContextBatch, contexts, exclusions
+from ...errors import CorpusError, ModelError, OutputError, StoreError
+from .batching import measured_rows
+from .chunks import DTYPES, chunk_of, dtype_name, row_bytes
+from .contexts import EXCLUDE, exclusions
 from .corpus import Corpus
-from .store import DTYPES, Store, StoreWriter, chunk_of, dtype_name, row_bytes
+from .harvest import START, Harvest, Reading, harvest
+from .journal import Part, names_of, recorded_part
+from .manifest import SiteInfo
+from .merge import merge
+from .packing import Cursor
+from .places import Place, place_of
+from .store import Store
+from .writer import StoreWriter
 
 if TYPE_CHECKING:
     from ..models import Model
+    from ..models.sites import Site
 
-TOKENS_A_BATCH = {"cpu": 2048, "cuda": 16384}
-FLUSH_SECONDS = 15.0
 CHUNKS = 20  # at least, of a collection of 20,000 rows or more: what a kill may lose is a twentieth
 HEADROOM = 8.0  # "auto" takes float16 only if the first batch stays this far below its largest number
 
-
-class Harvest(NamedTuple):
-    """Activations of the analysed tokens of one batch, in reading order.
-
-    x: {layer: [n, d_model]} on the model's device and in its dtype; token_ids, documents, positions: [n] on the CPU.
-    For an embedding model n counts rows of text, token_ids is -1 and positions counts the pieces of a document.
-    """
-
-    x: dict[int, Tensor]
-    token_ids: Tensor
-    documents: Tensor
-    positions: Tensor
-
-
-def harvest(
-    model: Model, corpus: Corpus, layers: Sequence[int], *, context_size: int = 128, batch_size: int | None = None
-) -> Iterator[Harvest]:
-    """Forward passes over a corpus, batch by batch: what `collect` stores, without a store.
-
-    Args:
-        model: loaded; one pass serves all `layers` and stops after the last.
-        corpus: see `open_corpus`.
-        layers: block indices.
-        context_size: tokens a row, BOS included.
-        batch_size: rows a forward pass; the default holds 2,048 tokens on a CPU and 16,384 on an accelerator.
-
-    Raises:
-        ModelError: no such layer, or a context size that the model cannot read.
-        StoreError: an activation is NaN or infinite (layer and document are named).
-        OutOfMemory: from the model: not even one row fits.
-    """
-    layers = [model.check_layer(layer) for layer in layers]
-    budget = TOKENS_A_BATCH.get(torch.device(model.device).type, TOKENS_A_BATCH["cuda"])
-    rows = batch_size if batch_size is not None else max(1, budget // context_size)
-    take = _of_tokens if model.mode == "llm" else _OfTexts()
-    for batch in contexts(model, corpus, context_size, batch_size=rows):
-        taken = take(model, batch, layers)
-        for layer, x in taken.x.items():
-            _require_finite(x, layer, taken.documents)
-        if len(taken.documents):
-            yield taken
+Sites: TypeAlias = "int | str | Site | Sequence[int | str | Site]"
 
 
 def collect(
     model: Model,
     corpus: Corpus,
-    layer: int,
+    sites: Sites,
     *,
     tokens: int,
-    output: Path,
+    output: Path | str | Place,
     context_size: int = 128,
     batch_size: int | None = None,
+    pack: bool | None = None,
+    bos: bool | None = None,
+    exclude: Collection[str] = EXCLUDE,
     dtype: str = "auto",
     minimum: int = 1,
     chunk_rows: int | None = None,
+    resume: bool = False,
+    part: Part | None = None,
     control: Control | None = None,
 ) -> Store:
     """Store the activations of `tokens` analysed tokens of a corpus (embedding models: of `tokens` texts).
@@ -87,127 +60,189 @@ def collect(
     Args:
         model: loaded.
         corpus: see `open_corpus`; a shorter one is used up, and `Store.notes` says so.
-        layer: block whose output is kept (`hook_resid_post`).
+        sites: a layer (its `hook_resid_post`), a hook, or several, see `Model.site`; one forward pass serves them all
+            and ends after the last.
         tokens: rows wanted; exactly so many are stored when the corpus is long enough.
-        output: a new or empty folder.
+        output: a new or empty folder, or a URL that fsspec knows.
         context_size: tokens a row, BOS included.
-        batch_size: rows a forward pass; None chooses by device.
+        batch_size: rows a forward pass; None takes 2,048 tokens on a CPU and 16,384 on an accelerator, and for a large
+            collection measures what is fastest.
+        pack, bos, exclude: see `contexts`.
         dtype: on disk: float16, bfloat16, float32, or auto: bfloat16 for a bfloat16 model (exact), else float16 if the
             first batch fits into it with room, else bfloat16.
         minimum: fewer rows than this are an error (the trainer passes one batch); nothing is left behind then.
-        chunk_rows: rows a chunk; None keeps chunks below 32 MB and a twentieth of `tokens` (1,000 rows at least). A
-            chunk is also written when 15 seconds have passed since the last: a kill loses no more than that.
+        chunk_rows: rows a chunk, which is what a kill may lose; None keeps chunks below 32 MB (of very large stores
+            256 MB) and a twentieth of `tokens` (1,000 rows at least).
+        resume: go on with what `output` holds, stopped, killed or complete with fewer rows; start where it holds
+            nothing. The store ends with the same bytes as without a stop, on the same kind of processor.
+        part: (rank, world), where several processes collect into one folder: each takes every world-th document and
+            its share of `tokens`; the last to end makes them one store.
         control: progress in rows under the stage "collect", and cancelling.
 
     On `Cancelled`, and on any other error, what was collected so far stays as a readable store with complete=false.
 
     Raises:
         CorpusError: the corpus is shorter than `minimum`.
-        StoreError: an activation is not finite, or does not fit `dtype`.
+        StoreError: an activation is not finite, or does not fit `dtype`; what is resumed is another collection.
         NoSpace: the rows would not fit on the disk; known before the first forward pass.
-        OutputError: `output` holds something already.
+        OutputError: `output` holds something already, or another writer is at work there.
         ModelError, OutOfMemory, Cancelled: see `harvest` and `Control`.
 
-    >>> collect(model, open_corpus(), 2, tokens=1000, output=Path("store"))        # doctest: +SKIP
-    Store('store', 1,000 rows of 128, layer 2)
+    >>> collect(model, open_corpus(), [2, 4], tokens=1000, output="store")        # doctest: +SKIP
+    Store('store', 1,000 rows of 2 sites)
     """
-    control, output = control or Control(), Path(output).expanduser()
-    layer = model.check_layer(layer)
-    if tokens < 1:
-        raise CorpusError(f"tokens={tokens} asks for nothing; it must be at least 1.")
-    widest = "float32" if dtype_name(dtype) == "float32" else "float16"
-    unit = "token" if model.mode == "llm" else "text"
-    what = f"Keeping {tokens:,} {unit}s of {model.d_model} {widest} values"
-    files.require_space(output, tokens * row_bytes(model.d_model, widest), what)
-    control.tick("collect", 0, tokens, f"{unit}s")
-    batches = harvest(model, corpus, [layer], context_size=context_size, batch_size=batch_size)
-    first = next(batches, None)  # before the folder is claimed: errors of the model and the corpus leave nothing behind
-    if first is None:
-        raise CorpusError(f"{corpus.name} gives no token to analyse; give a corpus with longer texts.")
-    about = _about(model, corpus, layer, unit, context_size)
-    chosen = _chosen_dtype(dtype, model, first.x[layer])
-    if chunk_rows is None:
-        chunk_rows = min(chunk_of(model.d_model, chosen), max(1000, tokens // CHUNKS))
+    control, place = control or Control(), place_of(output)
+    found = sites_of(model, sites)
+    tokens = _share(tokens, part)
+    before = _before(place, part, tokens) if resume else None
+    dtype = dtype_name(dtype) if before is None else _kept(before, "dtype", dtype, "auto")
+    width = sum(site.width for site in found)
+    widest = "float32" if dtype == "float32" else "float16"
+    if before is None:
+        place.require_space(tokens * row_bytes(width, widest), f"Keeping {tokens:,} rows of {width:,} {widest} values")
+    if batch_size is None:
+        measured = before["batch_size"] if before is not None else measured_rows(model, found, context_size, tokens)
+        batch_size = int(measured)
+    reading = Reading(
+        model, corpus, found, context_size, batch_size, pack, bos, tuple(exclude), part if part is not None else (0, 1)
+    )
+    unit = f"{reading.unit}s"
+    control.tick("collect", 0, tokens, unit)
+    passes: Iterator[Harvest] | None = None
+    if before is None:  # before the folder is claimed: errors of the model and the corpus leave nothing behind
+        passes = harvest(reading)
+        first = next(passes, None)
+        if first is None:
+            raise CorpusError(f"{corpus.name} gives no token to analyse; give a corpus with longer texts.")
+        dtype = _chosen_dtype(dtype, model, first.x)
+        if chunk_rows is None:
+            chunk_rows = min(chunk_of(width, dtype, tokens), max(1000, tokens // CHUNKS))
+        passes = chain([first], passes)
+    infos = [SiteInfo(site.hook, site.layer, site.width) for site in found]
     with StoreWriter(
-        output, d_in=model.d_model, dtype=chosen, about=about, chunk_rows=chunk_rows, seconds=FLUSH_SECONDS
+        place,
+        infos,
+        dtype=dtype,
+        about=_about(reading),
+        chunk_rows=chunk_rows,
+        total=tokens,
+        resume=resume,
+        part=part,
     ) as writer:
-        taken: Harvest | None = first
-        while taken is not None:
-            room = tokens - writer.rows
-            writer.add(taken.x[layer][:room], taken.token_ids[:room], taken.documents[:room], taken.positions[:room])
-            control.tick("collect", writer.rows, tokens, f"{unit}s")
-            taken = next(batches, None) if writer.rows < tokens else None
+        _write(writer, reading, passes, tokens, control)
         if writer.rows < min(minimum, tokens):
             writer.discard()
             raise CorpusError(
-                f"{corpus.name} gives only {writer.rows:,} {unit}s to analyse and {min(minimum, tokens):,} are needed"
+                f"{corpus.name} gives only {writer.rows:,} {unit} to analyse and {min(minimum, tokens):,} are needed"
                 " for one batch; give a longer corpus or a smaller batch."
             )
         writer.notes += _notes(corpus, writer.rows, tokens, unit)
-        return writer.close()
+        store = writer.close()
+    return _joined(place) if part is not None else store
 
 
-def _of_tokens(model: Model, batch: ContextBatch, layers: Sequence[int]) -> Harvest:
-    tokens, kept = batch.tokens, batch.tokens.analysed
-    residuals = model.residuals(tokens, layers)
-    on_device = kept.to(torch.device(model.device))
-    positions = torch.arange(kept.shape[1], dtype=torch.int32).expand_as(kept)
-    x = {layer: residuals[layer][on_device] for layer in layers}
-    return Harvest(x, tokens.ids[kept], batch.documents[kept], positions[kept])
+def sites_of(model: Model, wanted: Sites) -> tuple[Site, ...]:
+    """The sites that were asked for, each once.
+
+    Raises:
+        ModelError: none, or one that the model does not have.
+    """
+    several = wanted if isinstance(wanted, Sequence) and not isinstance(wanted, str) else [wanted]
+    found = {site.hook: site for site in (model.site(one) for one in several)}
+    if not found:
+        raise ModelError("There is no site to read; name a layer or a hook at least.")
+    return tuple(found.values())
 
 
-class _OfTexts:
-    """As `_of_tokens`, one vector a row; remembers the last document to number the pieces of a long one."""
-
-    def __init__(self) -> None:
-        self._last, self._pieces = -1, 0
-
-    def __call__(self, model: Model, batch: ContextBatch, layers: Sequence[int]) -> Harvest:
-        documents = batch.documents[:, 0]
-        pieces: list[int] = []
-        for document in documents.tolist():
-            self._pieces = self._pieces + 1 if document == self._last else 0
-            self._last = document
-            pieces.append(self._pieces)
-        positions = torch.tensor(pieces, dtype=torch.int32)
-        return Harvest(model.pooled(batch.tokens, layers), torch.full_like(documents, -1), documents, positions)
-
-
-def _require_finite(x: Tensor, layer: int, documents: Tensor) -> None:
-    if bool(torch.isfinite(x).all()):
-        return
-    row = int((~torch.isfinite(x)).any(dim=1).nonzero()[0])
-    raise StoreError(
-        f"The model gives NaN or infinity at layer {layer} in document {int(documents[row])} (counted from 0);"
-        " load it with dtype='float32', and check a fine-tuned checkpoint for damage."
-    )
+def _write(
+    writer: StoreWriter, reading: Reading, passes: Iterator[Harvest] | None, tokens: int, control: Control
+) -> None:
+    """Forward passes into the writer until it has `tokens` rows; without any, from where it has to go on."""
+    unit, skip = f"{reading.unit}s", writer.skip
+    if passes is None:
+        passes = harvest(reading, Cursor(**writer.cursor) if writer.cursor else START)
+    while writer.rows < tokens and (taken := next(passes, None)) is not None:
+        writer.mark(taken.begins._asdict())
+        room, skip = skip + tokens - writer.rows, 0
+        writer.add(
+            {hook: x[:room] for hook, x in taken.x.items()},
+            taken.token_ids[:room],
+            taken.documents[:room],
+            taken.positions[:room],
+        )
+        control.tick("collect", writer.rows, tokens, unit)
 
 
-def _chosen_dtype(wanted: str, model: Model, first: Tensor) -> str:
+def _share(tokens: int, part: Part | None) -> int:
+    """Of `tokens` rows, those of one rank."""
+    if tokens < 1:
+        raise CorpusError(f"tokens={tokens} asks for nothing; it must be at least 1.")
+    if part is None:
+        return tokens
+    rank, world = part
+    if not 0 <= rank < world:
+        raise StoreError(f"part={part}: the rank must be from 0 to {world - 1}.")
+    return tokens // world + (rank < tokens % world)
+
+
+def _before(place: Place, part: Part | None, tokens: int) -> dict[str, Any] | None:
+    """The manifest of what is to be gone on with, if there is any."""
+    sizes = place.sizes()
+    if names_of(part).manifest not in sizes and names_of(None).manifest not in sizes:
+        return None
+    found = recorded_part(place, part, sizes)
+    if found is None:
+        return None
+    rows = sum(chunk.rows for chunk in found.chunks)
+    if rows > tokens:
+        raise StoreError(f"{place.address} holds {rows:,} rows already, more than the {tokens:,} asked for.")
+    return found.manifest
+
+
+def _kept(before: dict[str, Any], key: str, asked: str, default: str) -> str:
+    """A setting of the store that is gone on with, unless something else was asked for."""
+    return str(before.get(key)) if asked == default else asked
+
+
+def _joined(place: Place) -> Store:
+    """The store of all ranks, made one by whichever ends last."""
+    store = Store(place)
+    if not store.complete:
+        return store
+    try:
+        return merge(place)
+    except OutputError:  # another rank ended at the same moment and is doing it
+        return store
+
+
+def _chosen_dtype(wanted: str, model: Model, first: dict[str, Tensor]) -> str:
     if wanted != "auto":
         return wanted
-    if first.dtype == torch.bfloat16:
+    if all(x.dtype == torch.bfloat16 for x in first.values()):
         return "bfloat16"
-    fits = float(first.abs().amax()) * HEADROOM <= torch.finfo(DTYPES["float16"]).max
+    limit = torch.finfo(DTYPES["float16"]).max
+    fits = all(float(x.abs().amax()) * HEADROOM <= limit for x in first.values())
     return "float16" if fits else "bfloat16"
 
 
-def _about(model: Model, corpus: Corpus, layer: int, unit: str, context_size: int) -> dict[str, Any]:
+def _about(reading: Reading) -> dict[str, Any]:
+    corpus = reading.corpus
     return {
-        "model": dataclasses.asdict(model.info),
-        "layer": layer,
-        "hook": model.hook(layer),
-        "unit": unit,
-        "context_size": context_size,
-        "corpus": {"name": corpus.name, "why": corpus.why},
-        "exclusions": exclusions(model),
+        "model": dataclasses.asdict(reading.model.info),
+        "unit": reading.unit,
+        "context_size": reading.context_size,
+        "batch_size": reading.batch_size,
+        "pack": reading.pack,
+        "bos": reading.bos,
+        "corpus": {"name": corpus.name, "why": corpus.why, "fingerprint": corpus.fingerprint()},
+        "exclusions": exclusions(reading.model, reading.exclude, reading.bos),
     }
 
 
 def _notes(corpus: Corpus, rows: int, wanted: int, unit: str) -> list[str]:
     notes = []
     if rows < wanted:
-        notes.append(f"{corpus.name} gave {rows:,} of the {wanted:,} {unit}s asked for.")
+        notes.append(f"{corpus.name} gave {rows:,} of the {wanted:,} {unit} asked for.")
     if corpus.blank:
         notes.append(f"{corpus.blank:,} blank documents of {corpus.name} were left out.")
     return notes

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...errors import CorpusError, ModelError, StoreError
-from .collect import TOKENS_A_BATCH
+from .batching import usual_rows
 from .columns import Column, is_blank
 from .contexts import EXCLUDE, ContextBatch, contexts, exclusions
 from .corpus import Corpus
@@ -71,9 +71,8 @@ class Forwards:
         for site in self._sites:
             if model.mode != "llm" and (site.layer is None or site.hook != model.hook(site.layer)):
                 raise ModelError(f"{site.hook}: {model.info.name} is an embedding model; name a layer by its number.")
-        budget = TOKENS_A_BATCH.get(torch.device(model.device).type, TOKENS_A_BATCH["cuda"])
-        self._rows = batch_size if batch_size is not None else max(1, budget // context_size)
-        self._cut: dict[str, Any] = {"pack": pack, "bos": bos, "exclude": tuple(exclude)}
+        self._rows = batch_size if batch_size is not None else usual_rows(model, context_size)
+        self._cut: dict[str, Any] = {"pack": pack, "bos": bos, "exclude": exclude}
         self._context_size = context_size
         self.widths = [site.width for site in self._sites]
         self.dtype = model.dtype if model.mode == "llm" else torch.float32
@@ -99,7 +98,8 @@ class Forwards:
 
     def fingerprint(self) -> str:
         """Hex SHA-256 of the model and its tokenizer, the corpus, the sites and how documents are cut."""
-        return digest(self.describe() | {"corpus": self._corpus.fingerprint(), "rows": self._rows})
+        cut = self._cut | {"pack": self._cut["pack"] in (None, True), "exclude": sorted(self._cut["exclude"])}
+        return digest(self.describe() | {"corpus": self._corpus.fingerprint(), "rows": self._rows, "cut": cut})
 
     def describe(self) -> dict[str, Any]:
         """model, model_fingerprint, dtype, sites (hooks), corpus (name), context_size and exclusions."""

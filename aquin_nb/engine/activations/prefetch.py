@@ -6,19 +6,22 @@ import atexit
 import threading
 from collections.abc import Generator, Iterable
 from queue import SimpleQueue
+from typing import TypeVar, cast
 
 from torch import Tensor
 
 from ...errors import StoreError
 
+T = TypeVar("T")
 
-def prefetch(batches: Iterable[Tensor], depth: int = 2, *, pin: bool = False) -> Generator[Tensor, None, None]:
+
+def prefetch(batches: Iterable[T], depth: int = 2, *, pin: bool = False) -> Generator[T, None, None]:
     """The same batches in the same order, up to `depth` of them made ahead in a daemon thread.
 
     The thread starts with the first batch asked for. It ends, and closes `batches` where they can be closed, after the
     last batch, after an exception (raised again here, after the batches before it), and when this generator is closed
-    or no longer referenced: then as soon as the batch in the making is done. With `pin` batches lie in page-locked
-    memory, from which `.to("cuda", non_blocking=True)` does not wait; that needs CUDA.
+    or no longer referenced: then as soon as the batch in the making is done. With `pin` batches that are
+    tensors lie in page-locked memory, from which `.to("cuda", non_blocking=True)` does not wait; that needs CUDA.
 
     Raises:
         StoreError: depth below 1; and whatever `batches` raises.
@@ -32,9 +35,9 @@ def prefetch(batches: Iterable[Tensor], depth: int = 2, *, pin: bool = False) ->
     return _ahead(batches, depth, pin)
 
 
-def _ahead(batches: Iterable[Tensor], depth: int, pin: bool) -> Generator[Tensor, None, None]:
+def _ahead(batches: Iterable[T], depth: int, pin: bool) -> Generator[T, None, None]:
     # SimpleQueue may be used while the garbage collector closes a generator, whatever thread that happens in.
-    ready: SimpleQueue[Tensor | _End] = SimpleQueue()
+    ready: SimpleQueue[T | _End] = SimpleQueue()
     room: SimpleQueue[bool] = SimpleQueue()  # True: one more batch may be made
     stop = threading.Event()
     for _ in range(depth):
@@ -76,9 +79,9 @@ class _End:
 
 
 def _make(
-    batches: Iterable[Tensor],
+    batches: Iterable[T],
     pin: bool,
-    ready: SimpleQueue[Tensor | _End],
+    ready: SimpleQueue[T | _End],
     room: SimpleQueue[bool],
     stop: threading.Event,
 ) -> None:
@@ -90,7 +93,7 @@ def _make(
             batch = next(iterator, None)
             if batch is None:
                 break
-            ready.put(batch.pin_memory() if pin else batch)
+            ready.put(cast(T, batch.pin_memory()) if pin and isinstance(batch, Tensor) else batch)
             del batch
     except BaseException as raised:
         error = raised
