@@ -60,6 +60,26 @@ def test_a_folder_is_the_same_model_under_its_own_name(folder: Path, plain: Mode
     assert model.info.tokenizer_fingerprint == plain.info.tokenizer_fingerprint
 
 
+def test_a_tokenizer_without_bos_has_none_in_either_backend(folder: Path) -> None:
+    """TransformerLens gives such a tokenizer a BOS, which is its EOS; ours is not touched."""
+    path = folder / "tokenizer_config.json"
+    stated = json.loads(path.read_text())
+    assert stated.pop("bos_token") == "<|bos|>"
+    path.write_text(json.dumps(stated))
+    a = load_model(folder, device="cpu", dtype="float32", backend="huggingface")
+    b = load_model(folder, device="cpu", dtype="float32", backend="transformer-lens")
+    assert b.backend.bridge.tokenizer.bos_token_id is not None  # type: ignore[attr-defined]
+    assert a.bos_id is None
+    assert b.bos_id is None
+    assert b.tokenizer.bos_token_id is None
+    assert a.policy == b.policy
+    assert a.info.tokenizer_fingerprint == b.info.tokenizer_fingerprint
+    tokens = a.tokenize(["a word", ""])
+    assert tokens.ids[0].tolist() == a.encode(["a word"])[0]
+    assert torch.equal(tokens.ids, b.tokenize(["a word", ""]).ids)
+    assert torch.equal(tokens.analysed, b.tokenize(["a word", ""]).analysed)
+
+
 def test_fingerprint_is_of_the_weights_as_stored(plain: Model, folder: Path) -> None:
     from safetensors.torch import load_file, save_file
 

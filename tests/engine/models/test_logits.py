@@ -44,6 +44,49 @@ def test_logits_are_those_of_the_library(plain: Model, texts: list[str]) -> None
     assert not got.requires_grad
 
 
+PLACES = [
+    "blocks.2.hook_resid_pre",
+    "blocks.2.ln1.hook_out",
+    "blocks.2.hook_attn_out",
+    "blocks.2.ln2.hook_out",
+    "blocks.2.hook_mlp_out",
+    "blocks.2.hook_resid_post",
+    "model.layers.2.mlp.up_proj",
+]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_any_site_is_replaced_alike_in_both_backends(plain: Model, lens: Model, texts: list[str], place: str) -> None:
+    tokens = plain.tokenize(texts)
+    before = plain.logits(tokens)
+    a, b = plain.logits(tokens, replace=(place, double)), lens.logits(tokens, replace=(place, double))
+    assert torch.equal(a, b)
+    assert (a - before)[tokens.analysed].abs().max() > 0.1
+    assert torch.equal(plain.logits(tokens, replace=(plain.site(place), double)), a)
+    assert torch.equal(plain.logits(tokens), before)
+
+
+@pytest.mark.parametrize("name", ["plain", "lens"])
+def test_what_goes_on_is_the_replacement(name: str, texts: list[str], request: pytest.FixtureRequest) -> None:
+    """To put the stream as it is without the MLP in place of the block's output is to replace the MLP's by nothing."""
+    model: Model = request.getfixturevalue(name)
+    tokens = model.tokenize(texts)
+    mid = model.activations(tokens, ["blocks.2.hook_resid_mid"])["blocks.2.hook_resid_mid"][tokens.analysed]
+    without = model.logits(tokens, replace=("blocks.2.hook_mlp_out", torch.zeros_like))
+    assert torch.equal(model.logits(tokens, replace=("blocks.2.hook_resid_post", lambda _: mid)), without)
+    assert torch.equal(model.logits(tokens, replace=("blocks.3.hook_resid_pre", lambda _: mid)), without)
+
+
+def test_a_place_that_only_one_branch_reads_is_not_replaced(plain: Model, lens: Model, texts: list[str]) -> None:
+    tokens = plain.tokenize(texts)
+    for place in ("blocks.2.hook_resid_mid", "blocks.2.ln1.hook_normalized", "ln_final.hook_normalized"):
+        for model in (plain, lens):
+            with pytest.raises(ModelError, match=f"{place} of tiny can be read, not replaced.* hook_mlp_out"):
+                model.logits(tokens, replace=(place, double))
+    with pytest.raises(ModelError, match="Did you mean hook_mlp_out"):
+        plain.logits(tokens, replace=("blocks.2.hook_mlp_uot", double))
+
+
 def test_a_replaced_layer_equals_a_manual_hook(plain: Model, texts: list[str]) -> None:
     hf: Any = plain.backend.model  # type: ignore[attr-defined]
     tokens = plain.tokenize(texts)
