@@ -50,6 +50,9 @@ def _parser() -> argparse.ArgumentParser:
     capture.add_argument("--layers", default="all", help='"all" or numbers: 3,4,5')
     capture.add_argument("--position", choices=["last", "mean"])
     capture.add_argument("--checkpoint")
+    capture.add_argument("--encode-sae", action="store_true", help="also store the probes' features under --sae")
+    capture.add_argument("--sae", help="dictionary file for --encode-sae")
+    capture.add_argument("--sae-layer", type=int, help="layer to encode; default: the dictionary's own")
     _places(capture)
     capture.set_defaults(run=_capture)
 
@@ -133,13 +136,21 @@ def _fetch(args: argparse.Namespace) -> None:
 
 def _capture(args: argparse.Namespace) -> None:
     layers = "all" if args.layers == "all" else _numbers(args.layers)
-    result = _session(args).capture_activations(
+    if args.encode_sae and args.sae is None:
+        raise AquinError("--encode-sae needs a dictionary: add --sae PATH.")
+    if not args.encode_sae and (args.sae is not None or args.sae_layer is not None):
+        raise AquinError("--sae and --sae-layer do nothing without --encode-sae.")
+    session = _session(args)
+    if args.encode_sae:
+        session.load_sae(path=args.sae, layer=args.sae_layer)
+    result = session.capture_activations(
         args.prompts,
         count=args.count,
         topic=args.topic,
         layers=layers,
         position=args.position,
         checkpoint=args.checkpoint,
+        encode_sae=args.encode_sae,
         name=args.name,
         output=args.output,
     )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from .engine.analysis.compare import Comparison
+    from .results import Frozen
 
 
 class CaptureComparison:
@@ -54,7 +55,8 @@ class CaptureComparison:
 
         found = self._found
         layers = len(self.frame["layer"].unique())
-        lines = [f"CaptureComparison of {', '.join(names(found))}: {layers} layers, {len(self.probes)} probes flagged"]
+        flagged = f"{len(self.probes):,} probe{'' if len(self.probes) == 1 else 's'} flagged"
+        lines = [f"CaptureComparison of {', '.join(names(found))}: {layers} layers, {flagged}"]
         for key in keys(found):
             for name in names(found):
                 if row := best(found, name, key):
@@ -70,6 +72,12 @@ class CaptureComparison:
         from .widgets.comparison import comparison_html
 
         return comparison_html(self._found, live=live)
+
+    def freeze(self) -> Frozen:
+        """The same view without any script; show it as the last line of a cell that must never change."""
+        from .results import Frozen
+
+        return Frozen(self.html(live=False), self.summary())
 
     def save(self, path: str | Path) -> Path:
         """Write to one file: `.html` (self-contained page), `.json` (every table, notes and methods) or `.csv` (frame).

@@ -44,14 +44,14 @@ def lines_panel(
     lines: Sequence[Line],
     *,
     along: str,
-    value: str = "",
+    note: str = "",
     scale: Literal["linear", "log", "auto"] = "linear",
     floor: float | None = None,
 ) -> str:
     """One small chart of several lines (x ascending, y, colour), the first on top; `along` names what x counts."""
     axis = axis_for(np.concatenate([y for _, y, _ in lines]), scale, floor=floor)
     body = NOTHING if axis is None else _plot(title, lines, axis, (), along)
-    return _panel(title, value, body, note="log" if axis is not None and axis.log else "")
+    return _panel(title, "", body, note="log" if axis is not None and axis.log else note)
 
 
 def density_panel(counts: Sequence[int]) -> str:

@@ -126,29 +126,32 @@ def _facts(found: Comparison) -> list[tuple[str, str, str]]:
     for key in keys(found):
         for name in names(found):
             if row := best(found, name, key):
-                where = f"{key}, {name}, layer {row['layer']}" if several else f"{key}, layer {row['layer']}"
+                where = f"{key}{f' in {name}' if several else ''}, layer {row['layer']}"
+                guess = percent(row[f"baseline_{key}"])
                 why = (
                     f"best accuracy of all layers, ± {percent(row[f'spread_{key}'])} over folds; always guessing the"
-                    f" largest class gives {percent(row[f'baseline_{key}'])}. The best of many layers flatters it."
+                    f" largest class gives {guess}. The best of many layers flatters it."
                 )
-                facts.append((percent(row[f"accuracy_{key}"]), where, why))
+                facts.append((percent(row[f"accuracy_{key}"]), f"{where} · guessing {guess}", why))
     for name in names(found)[1:]:
         if rows := rows_with(found, name, "cka"):
             least = min(rows, key=lambda row: float(row["cka"]))
             why = "CKA of equal layers: 1 is the same geometry, 0 nothing in common"
-            facts.append((number(least["cka"]), f"lowest CKA, {name}, layer {least['layer']}", why))
+            facts.append((number(least["cka"]), f"lowest CKA of {name}, layer {least['layer']}", why))
     return facts[:FACTS]
 
 
 def _charts(found: Comparison) -> str:
     panels = lines_panel("Median norm", _lines(found, "norm_median"), along="layer", scale="auto", floor=0)
-    for column, words in (("cosine_median", "Median cosine"), ("cka", "CKA")):
-        if lines := _lines(found, column):
-            panels += lines_panel(words, lines, along="layer", floor=0)
+    if lines := _lines(found, "cosine_median"):
+        others = [(x, y, GREY) for x, y, _ in _lines(found, "cosine_others")]
+        panels += lines_panel("Median cosine", [*lines, *others], along="layer", floor=0, note="grey: other probes")
+    if lines := _lines(found, "cka"):
+        panels += lines_panel("CKA", lines, along="layer", floor=0)
     for key in keys(found):
-        x, y, _ = _lines(found, f"baseline_{key}")[0]
-        lines = [*_lines(found, f"accuracy_{key}"), (x, y, GREY)]
-        panels += lines_panel(f"Accuracy: {key}", lines, along="layer", value=f"baseline {percent(float(y[0]))}")
+        guesses = [(x, y, GREY) for x, y, _ in _lines(found, f"baseline_{key}")]
+        lines = [*_lines(found, f"accuracy_{key}"), *guesses]
+        panels += lines_panel(f"Accuracy: {key}", lines, along="layer", note="grey: guessing")
     return panels
 
 

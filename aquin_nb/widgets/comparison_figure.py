@@ -78,7 +78,7 @@ def _panel(figure: Any, found: Comparison, column: str, place: dict[str, int]) -
     if baselines:
         figure.update_yaxes(tickformat=".0%", **place)
     elif column == "norm_median" and max(values) > FAR_APART * min(values) > 0:
-        figure.update_yaxes(type="log", **place)
+        figure.update_yaxes(type="log", dtick="D2", **place)
     else:
         figure.update_yaxes(rangemode="tozero", **place)
 

@@ -25,7 +25,8 @@ MOST_CLASSES = 20
 """A metadata key with more values is not taken for a label unless it is asked for."""
 CKA_METHOD = (
     "CKA: debiased linear (Kornblith et al. 2019, section 3, with the unbiased HSIC of Song et al. 2012), 1 for the"
-    " same geometry and about 0 for none in common, also with fewer probes than dimensions."
+    " same geometry and about 0 for none in common, also with fewer probes than dimensions. The directions of largest"
+    " variance decide most of it."
 )
 
 
@@ -36,7 +37,7 @@ class Comparison:
     Attributes:
         captures: one row a capture: `capture, model, checkpoint, position, probes, layers, d_model, matched_by, path`.
             The first is the one that the others are compared with; their probes are matched by "text", "position" or
-            not at all (None).
+            not at all (missing).
         layers: one row a layer and capture: `layer, capture, norm_q25, norm_median, norm_q75`; with several captures
             `cosine_q25, cosine_median, cosine_q75, cosine_others` (the mean over probes that do not belong together)
             and `cka`, with the same layer of the first capture, NaN where they cannot be told; and for every label

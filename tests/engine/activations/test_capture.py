@@ -252,6 +252,61 @@ def test_values_that_are_not_finite_name_the_probe(tiny, tmp_path, monkeypatch):
         capture(tiny, PROBES, layers=[0, 1], output=tmp_path / "c")
 
 
+def test_features_come_as_a_frame_too(tiny, tmp_path):
+    capture(tiny, PROBES, layers=0, dictionary=Dictionary(128), output=tmp_path / "c")
+    found = read_capture(tmp_path / "c")
+    frame, dense = found.feature_frame, found.features.to_dense()
+    assert list(frame.columns) == ["probe", "feature", "value"]
+    assert len(frame) == int((dense != 0).sum()) > 0
+    for probe, feature, value in frame.itertuples(index=False):
+        assert dense[probe, feature] == value
+    capture(tiny, PROBES, layers=0, output=tmp_path / "plain")
+    assert read_capture(tmp_path / "plain").feature_frame is None
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="asks Linux what is mapped")
+def test_layers_are_mapped_from_disk_and_not_read(tiny, tmp_path):
+    capture(tiny, PROBES, layers=[0, 1], output=tmp_path / "c")
+    found = read_capture(tmp_path / "c")
+    x = found.layers[1]
+    maps = Path("/proc/self/maps").read_text()
+    assert "c/layers/layer_1.pt" in maps
+    assert "c/layers/layer_0.pt" not in maps
+    x.zero_()  # a private copy: the file stays as it was
+    read_capture(tmp_path / "c").verify()
+
+
+def test_a_large_shard_is_not_hashed_until_it_is_asked_for(tiny, tmp_path, monkeypatch):
+    from aquin_nb.engine.activations import captured as module
+
+    monkeypatch.setattr(module, "HASHED_BYTES", 0)
+    capture(tiny, PROBES, layers=[0, 1], output=tmp_path / "c")
+    shard = tmp_path / "c/layers/layer_1.pt"
+    data = bytearray(shard.read_bytes())
+    data[shard.stat().st_size // 2] ^= 1
+    shard.write_bytes(data)
+    found = read_capture(tmp_path / "c")
+    assert found.layers[1].shape == (3, 128)
+    with pytest.raises(StoreError, match=r"layer_1\.pt is damaged"):
+        found.layers.checked(1)
+    with pytest.raises(StoreError, match=r"layer_1\.pt is damaged"):
+        found.verify()
+    assert found.layers.checked(0).shape == (3, 128)
+    shard.write_bytes(data[:3000])
+    with pytest.raises(StoreError, match=r"layer_1\.pt is damaged or not a PyTorch file"):
+        read_capture(tmp_path / "c").layers[1]
+
+
+def test_a_capture_may_be_moved(tiny, tmp_path):
+    written = capture(tiny, PROBES, layers=1, dictionary=Dictionary(128), output=tmp_path / "c")
+    before, features = written.layers[1].clone(), written.features.to_dense()
+    (tmp_path / "c").rename(tmp_path / "elsewhere")
+    found = read_capture(tmp_path / "elsewhere")
+    assert torch.equal(found.layers[1], before)
+    assert torch.equal(found.features.to_dense(), features)
+    found.verify()
+
+
 def test_damage_is_named(tiny, tmp_path):
     folder = tmp_path / "c"
     capture(tiny, PROBES, layers=[0, 1], dictionary=Dictionary(128), output=folder)
@@ -279,6 +334,10 @@ def test_damage_is_named(tiny, tmp_path):
         (lambda m: m["layers"]["0"].update(file="../layer_0.pt"), "names the file"),
         (lambda m: m.update(layers=[1]), "layers is"),
         (lambda m: m.update(probes=[{"text": 3}]), "text is 3"),
+        (lambda m: m["probes"].pop(), "layer 0 has the shape .* for 2 probes of 128 dimensions"),
+        (lambda m: m.pop("model"), "model is None"),
+        (lambda m: m["model"].pop("fingerprint"), "fingerprint is None"),
+        (lambda m: m.pop("metadata_keys"), "metadata_keys is None"),
     ],
 )
 def test_a_manifest_that_cannot_be_trusted_is_refused(tiny, tmp_path, change, message):
