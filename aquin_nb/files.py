@@ -39,18 +39,34 @@ def whole_file(path: Path) -> Iterator[Path]:
         NoSpace: the disk filled up; nothing was left behind.
         OutputError: the folder cannot be written.
     """
-    handle, name = -1, ""
+    name = ""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        with open(temporary, "rb+") as written:
-            os.fsync(written.fileno())
-        os.chmod(temporary, 0o666 & ~_UMASK)
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
+        with explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+            os.close(handle)
+            temporary = Path(name)
+            yield temporary
+            with open(temporary, "rb+") as written:
+                os.fsync(written.fileno())
+            os.chmod(temporary, 0o666 & ~_UMASK)
+            os.replace(temporary, path)
+            _sync_folder(path.parent)
+    finally:
+        if name and os.path.exists(name):
+            os.unlink(name)
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """What fails while `path` is written, in words.
+
+    Raises:
+        NoSpace: the disk filled up.
+        OutputError: any other OSError.
+    """
+    try:
+        yield
     except AquinError:
         raise
     except OSError as error:
@@ -60,9 +76,18 @@ def whole_file(path: Path) -> Iterator[Path]:
         if path.parent.is_dir() and shutil.disk_usage(path.parent).free < LITTLE:
             raise _no_space(path) from error
         raise
-    finally:
-        if name and os.path.exists(name):
-            os.unlink(name)
+
+
+def append(path: Path, line: bytes) -> None:
+    """Add a line to a file and wait until the disk has it; a process killed meanwhile leaves a part of it at most.
+
+    Raises:
+        NoSpace, OutputError: see `explained`.
+    """
+    with explained(path), open(path, "ab") as stream:
+        stream.write(line)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def _explained(error: OSError, path: Path) -> AquinError:

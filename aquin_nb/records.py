@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pydantic import ValidationError
+
 from .cards import ActivationCaptureCard, Card, DictionaryRef, LayerNorms, ModelRef, ProbePreview
 from .errors import StoreError
 from .files import sha256, whole_file, write_json
@@ -53,8 +55,19 @@ def model_ref(info: ModelInfo) -> ModelRef:
 
 
 def manifest_model(record: dict[str, Any]) -> ModelRef:
-    """The card's account of the model that a manifest names."""
-    return ModelRef.model_validate({key: value for key, value in record.items() if key in ModelRef.model_fields})
+    """The card's account of the model that a manifest names.
+
+    Raises:
+        StoreError: the manifest does not say all of it.
+    """
+    try:
+        return ModelRef.model_validate({key: value for key, value in record.items() if key in ModelRef.model_fields})
+    except ValidationError as error:
+        names = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors())
+        raise StoreError(
+            f"What the manifest says of its model is damaged: {names}. Collect or capture again, or give the rows as a"
+            " tensor."
+        ) from None
 
 
 def dictionary_ref(sae: SparseAutoencoder) -> DictionaryRef:

@@ -252,6 +252,9 @@ def _judge(model: Model, rows: Rows, *, quick: bool) -> Judge | None:
     store = rows.source
     if model.mode == "embedding" or rows.target is not None or not isinstance(store, Store) or store.unit != "token":
         return None
+    layer = store.layer
+    if layer is None:
+        return None
     budget = JUDGED_QUICK if quick else JUDGED_CUDA if model.device.type == "cuda" else JUDGED_CPU
 
     def judge(outcome: TrainOutcome, stream: ShuffledStream, control: Control) -> dict[str, Any]:
@@ -260,9 +263,7 @@ def _judge(model: Model, rows: Rows, *, quick: bool) -> Judge | None:
         texts = held_out_rows(model, store, stream, max_tokens=budget)
         if not texts:
             return {}
-        found = fidelity(
-            model, outcome.dictionary.to(model.device), store.layer, texts, max_tokens=None, control=control
-        )
+        found = fidelity(model, outcome.dictionary.to(model.device), layer, texts, max_tokens=None, control=control)
         values = {
             "ce_clean": found.ce_clean,
             "ce_spliced": found.ce_spliced,

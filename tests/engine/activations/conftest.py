@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from aquin_nb.engine.models import Model, load_model
+
+sys.path.insert(0, str(Path(__file__).parent))  # `stores.py` is shared by the tests of stores, and by their processes
 
 WORDS = ["the", "a", "dog", "cat", "sat", "on", "mat", "ran", "far", "away", "and", "slept", "."]
 

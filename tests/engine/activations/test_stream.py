@@ -14,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from aquin_nb.engine.activations.store import Store, StoreWriter
+from aquin_nb.engine.activations.manifest import SiteInfo
+from aquin_nb.engine.activations.store import Store
 from aquin_nb.engine.activations.stream import ShuffledStream
+from aquin_nb.engine.activations.writer import StoreWriter
 from aquin_nb.errors import StoreError
 
 
@@ -27,10 +29,11 @@ def numbered(count: int) -> torch.Tensor:
 def stored(
     folder, x: torch.Tensor, chunk_rows: int, documents: torch.Tensor | None = None, dtype: str = "float32"
 ) -> Store:
-    about = {"model": {}, "layer": 0, "hook": "h", "unit": "token", "corpus": {}, "exclusions": ""}
-    with StoreWriter(folder, d_in=x.shape[1], dtype=dtype, about=about, chunk_rows=chunk_rows) as writer:
+    about = {"model": {}, "unit": "token", "corpus": {}, "exclusions": ""}
+    site = SiteInfo("h", 0, x.shape[1])
+    with StoreWriter(folder, [site], dtype=dtype, about=about, chunk_rows=chunk_rows) as writer:
         zeros = torch.zeros(len(x), dtype=torch.int64)
-        writer.add(x, zeros, zeros if documents is None else documents, zeros)
+        writer.add({site.hook: x}, zeros, zeros if documents is None else documents, zeros)
         return writer.close()
 
 
@@ -39,7 +42,7 @@ def spoiled(store: Store, row: int, value: float) -> Store:
     for chunk in store.chunks:
         if row < chunk.rows:
             parts = load_file(store.path / chunk.file)
-            parts["x"][row, 1] = value
+            parts["x.0"][row, 1] = value
             save_file(parts, store.path / chunk.file)
             return Store(store.path)
         row -= chunk.rows
@@ -406,10 +409,10 @@ def test_bad_values_name_the_source(tmp_path):
 
 
 def test_a_stopped_collection_is_said(tmp_path):
-    about = {"model": {}, "layer": 0, "hook": "h", "unit": "token", "corpus": {}, "exclusions": ""}
-    writer = StoreWriter(tmp_path / "s", d_in=2, dtype="float32", about=about)
+    about = {"model": {}, "unit": "token", "corpus": {}, "exclusions": ""}
+    writer = StoreWriter(tmp_path / "s", [SiteInfo("h", 0, 2)], dtype="float32", about=about)
     zeros = torch.zeros(1500, dtype=torch.int64)
-    writer.add(numbered(1500), zeros, torch.arange(1500), zeros)
+    writer.add({"h": numbered(1500)}, zeros, torch.arange(1500), zeros)
     store = writer.close(complete=False)
     assert ShuffledStream(store, 10).notes == [f"{store.path} is incomplete: its collection was stopped at 1,500 rows."]
 

@@ -13,8 +13,10 @@ from torch import Tensor
 from aquin_nb.control import Control, Tick
 from aquin_nb.engine.activations.collect import collect
 from aquin_nb.engine.activations.corpus import open_corpus
-from aquin_nb.engine.activations.store import Store, StoreWriter
+from aquin_nb.engine.activations.manifest import SiteInfo
+from aquin_nb.engine.activations.store import Store
 from aquin_nb.engine.activations.stream import ShuffledStream
+from aquin_nb.engine.activations.writer import StoreWriter
 from aquin_nb.engine.analysis.fidelity import Fidelity, fidelity, held_out_rows
 from aquin_nb.engine.models import Model, load_model
 from aquin_nb.engine.sae import SaeConfig, SparseAutoencoder
@@ -244,16 +246,16 @@ def test_what_a_store_does_not_keep_breaks_a_text(
     plain: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A special token inside a text; and, without BOS, the first token of each context."""
-    about = {name: {} for name in ("corpus", "model")} | dict.fromkeys(("hook", "exclusions"), "")
+    about = {name: {} for name in ("corpus", "model")} | {"exclusions": ""}
     about |= {
-        "layer": LAYER,
         "unit": "token",
         "context_size": 6,
         "model": {"tokenizer_fingerprint": plain.info.tokenizer_fingerprint},
     }
-    with StoreWriter(tmp_path / "s", d_in=1, dtype="float32", about=about) as writer:
+    site = SiteInfo("h", LAYER, 1)
+    with StoreWriter(tmp_path / "s", [site], dtype="float32", about=about) as writer:
         positions = torch.tensor([1, 2, 4, 5, 1, 2])  # nothing at 3
-        writer.add(torch.ones(6, 1), torch.tensor([11, 12, 14, 15, 16, 17]), torch.zeros(6), positions)
+        writer.add({site.hook: torch.ones(6, 1)}, torch.tensor([11, 12, 14, 15, 16, 17]), torch.zeros(6), positions)
         store = writer.close()
     eos = plain.eos_id
     stream = ShuffledStream(store, 1, held_out=0.99)

@@ -11,8 +11,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from aquin_nb.control import Control
-from aquin_nb.engine.activations.store import Store, StoreWriter
+from aquin_nb.engine.activations.manifest import SiteInfo
+from aquin_nb.engine.activations.store import Store
 from aquin_nb.engine.activations.stream import ShuffledStream
+from aquin_nb.engine.activations.writer import StoreWriter
 from aquin_nb.engine.sae import SaeConfig, TrainConfig
 from aquin_nb.engine.sae.trainer import Member, TrainOutcome, fit
 
@@ -64,11 +66,11 @@ def recovered(found: Tensor, true: Tensor) -> float:
 
 def stored(folder: Path, x: Tensor, chunk_rows: int = 1000, about: dict[str, Any] | None = None) -> Store:
     """A store of x in float32, 20 rows a document."""
-    with StoreWriter(
-        folder, d_in=x.shape[1], dtype="float32", about=ABOUT | (about or {}), chunk_rows=chunk_rows
-    ) as writer:
+    about = ABOUT | (about or {})
+    site = SiteInfo(about.pop("hook"), about.pop("layer"), x.shape[1])
+    with StoreWriter(folder, [site], dtype="float32", about=about, chunk_rows=chunk_rows) as writer:
         number = torch.arange(len(x))
-        writer.add(x, number % 50, number // 20, number % 20)
+        writer.add({site.hook: x}, number % 50, number // 20, number % 20)
         return writer.close()
 
 

@@ -18,7 +18,8 @@ import pandas as pd
 import pytest
 import torch
 
-from aquin_nb.engine.activations.store import StoreWriter
+from aquin_nb.engine.activations.manifest import SiteInfo
+from aquin_nb.engine.activations.writer import StoreWriter
 from aquin_nb.engine.sae import load_dictionary
 from aquin_nb.engine.sae.checkpoints import Checkpoints
 from aquin_nb.engine.sae.distributed import DeviceMesh, main
@@ -193,16 +194,15 @@ def store(tmp_path: Path) -> Path:
     x = mesh_cases.rows(3000)
     numbers = torch.arange(len(x), dtype=torch.int32)
     about = {
-        "layer": 3,
-        "hook": "blocks.3.hook_resid_post",
         "unit": "token",
         "model": {"name": "tiny", "fingerprint": "f", "mode": "llm"},
         "corpus": {"name": "words", "why": "asked for"},
         "exclusions": "none",
         "context_size": 20,
     }
-    writer = StoreWriter(tmp_path / "store", d_in=16, dtype="float32", about=about)
-    writer.add(x, numbers, numbers // 20, numbers % 20)
+    site = SiteInfo("blocks.3.hook_resid_post", 3, 16)
+    writer = StoreWriter(tmp_path / "store", [site], dtype="float32", about=about)
+    writer.add({site.hook: x}, numbers, numbers // 20, numbers % 20)
     return writer.close().path
 
 

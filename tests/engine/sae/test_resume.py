@@ -438,7 +438,7 @@ class TestBadRows:
         path = sorted((folder / "chunks").iterdir())[row // 1000]
         before = path.read_bytes()
         parts = load_file(path)
-        parts["x"][row % 1000, 1] = float("nan")
+        parts["x.0"][row % 1000, 1] = float("nan")
         save_file(parts, path)
         return path, before
 
