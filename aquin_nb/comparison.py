@@ -25,7 +25,7 @@ class CaptureComparison:
             accuracy of every label; columns as in `engine.analysis.compare.Comparison.layers`.
         probes: probes that differ between a capture and the first: `capture, flag, probe, first_probe, text, detail`.
         labels: what was separated: `capture, label, probes, classes, baseline, missing, repeated`.
-        captures: `capture, model, checkpoint, position, probes, layers, d_model, matched_by, path`.
+        captures: `capture, model, checkpoint, site, position, probes, layers, d_model, matched_by, path`.
         cka: `capture, first_layer, layer, cka` of every pair of layers, or None when it was not asked for.
         notes: what a reader must know. methods: how the figures were made, with sources.
     """

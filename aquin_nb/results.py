@@ -162,10 +162,9 @@ class Capture(Result):
 
     def summary(self) -> str:
         c = self.card
+        read = c.position if self.data.site == "hook_resid_post" else f"{self.data.site}, {c.position}"
         model = c.model.name if c.model else "?"
-        return (
-            f"Capture {c.name}: {c.n_probes} probes × {len(c.layers)} layers of {model} ({c.position}), in {self.path}"
-        )
+        return f"Capture {c.name}: {c.n_probes} probes × {len(c.layers)} layers of {model} ({read}), in {self.path}"
 
 
 class SaeTrain(Result):

@@ -103,7 +103,7 @@ def _header(found: Comparison) -> str:
     lines = []
     for at, row in enumerate(found.captures.to_dict("records")):
         model = row["model"] + (f" + {row['checkpoint']}" if isinstance(row["checkpoint"], str) else "")
-        words = [model, row["position"], f"{count(row['probes'])} probes"]
+        words = [model, row["site"], row["position"], f"{count(row['probes'])} probes"]
         words.append(f"{row['layers']} layers × {count(row['d_model'])}")
         if several and at == 0:
             words.append("the others are compared with it")

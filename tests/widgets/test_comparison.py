@@ -38,8 +38,8 @@ def comparison(*names: str, key: str = "label", pairs: bool = False) -> CaptureC
             row |= {f"accuracy_{key}": 0.6 + layer / 10, f"spread_{key}": 0.05, f"baseline_{key}": 0.5}
             rows.append(row)
     captures = [
-        {"capture": name, "model": "tiny", "checkpoint": None, "position": "last", "probes": 200, "layers": 4,
-         "d_model": 128, "matched_by": "text" if at else None, "path": "/x"}
+        {"capture": name, "model": "tiny", "checkpoint": None, "site": "hook_resid_post", "position": "last",
+         "probes": 200, "layers": 4, "d_model": 128, "matched_by": "text" if at else None, "path": "/x"}
         for at, name in enumerate(names)
     ]  # fmt: skip
     flagged = [

@@ -1,4 +1,4 @@
-"""Capture the residual stream of a handful of labelled probes at many layers; `captured` reads it back."""
+"""Capture a handful of labelled probes at many layers of a model; `captured` reads it back."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ POSITIONS = ("last", "mean")
 TOKENS_A_BATCH = 2048
 RESIDUAL_BYTES = 256 << 20  # of all layers of one batch
 CAPTURE_DTYPE = "float32"
+SITE = "hook_resid_post"
 
 
 class Dictionary(Protocol):
@@ -43,6 +44,7 @@ def capture(
     *,
     output: Path,
     layers: str | int | Sequence[int] = "all",
+    site: str = SITE,
     position: str = "last",
     dictionary: Dictionary | None = None,
     sae_layer: int | None = None,
@@ -51,17 +53,20 @@ def capture(
     about_dictionary: Mapping[str, Any] | None = None,
     control: Control | None = None,
 ) -> CaptureData:
-    """Capture the residual stream of probes after the given blocks, and write it to `output`.
+    """Capture one vector a probe and layer, by default of the residual stream after the block; write it to `output`.
 
     Args:
         model: loaded.
         probes: see `read_probes`.
         output: a new or empty folder.
         layers: "all", one block index, or several.
+        site: what is read of every block: the end of a name in `models.sites`, such as "hook_mlp_out". One forward pass
+            reads all layers.
         position: "last", the last real token of each probe (language models), or "mean", the mean over its analysed
             tokens (BOS, position 0 and special tokens left out; embedding models: over all its tokens).
-        dictionary: also write the probes' features at `sae_layer`. With "mean" in a language model every token is
-            encoded and the features are averaged, because a mean vector is none that the dictionary knows.
+        dictionary: also write the probes' features at `sae_layer`, at the same `site`. With "mean" in a language model
+            every token is encoded and the features are averaged, because a mean vector is none that the dictionary
+            knows.
         sae_layer: the layer the dictionary belongs to; by default `dictionary.cfg.layer`. It need not be in `layers`.
         name: of the capture; None leaves it to the folder.
         topic: what the probes are about.
@@ -73,7 +78,7 @@ def capture(
 
     Raises:
         ProbeError: no probes, or one without a token to look at (the row is named).
-        ModelError: no such layer or position; "last" with an embedding model.
+        ModelError: no such layer, site or position; "last" with an embedding model.
         DictionaryError: `d_in` differs from the model's width, or its layer is unknown.
         StoreError: an activation is not finite.
         OutputError, NoSpace: `output` is taken, cannot be written, or the disk is full.
@@ -85,6 +90,7 @@ def capture(
     wanted = _layers(model, layers)
     encoded_layer = _sae_layer(model, dictionary, sae_layer)
     forward = sorted({*wanted, *([] if encoded_layer is None else [encoded_layer])})
+    hooks = {layer: model.site(f"blocks.{layer}.{site}").hook for layer in forward}
     output = Path(output).expanduser()
     files.require_space(output, len(probes) * len(wanted) * model.d_model * 4, f"A capture of {len(probes):,} probes")
     with _all_or_nothing(output) as folder:
@@ -96,7 +102,7 @@ def capture(
         try:
             control.tick("capture", 0, len(probes), "probes")
             for tokens in _batches(model, probes, len(forward)):
-                vectors, encoded = _look(model, tokens, forward, position, dictionary, encoded_layer, len(lengths))
+                vectors, encoded = _look(model, tokens, hooks, position, dictionary, encoded_layer, len(lengths))
                 for layer in wanted:
                     kept[layer].append(vectors[layer])
                 features += encoded
@@ -108,7 +114,7 @@ def capture(
             stopped = cancelled
             notes.append(f"Cancelled after {len(lengths):,} of {len(probes):,} probes.")
         notes += _length_notes(model, probes[: len(lengths)], lengths, position)
-        records = {str(layer): _write_layer(model, folder, layer, torch.cat(kept[layer])) for layer in wanted}
+        records = {str(layer): _write_layer(folder, layer, hooks[layer], torch.cat(kept[layer])) for layer in wanted}
         sae = None
         if encoded_layer is not None and dictionary is not None:
             sae = _write_features(folder, encoded_layer, features, int(dictionary.cfg.d_sae))
@@ -211,33 +217,32 @@ def _batches(model: Model, probes: Sequence[Probe], n_layers: int) -> Iterator[T
 def _look(
     model: Model,
     tokens: Tokens,
-    layers: Sequence[int],
+    hooks: Mapping[int, str],
     position: str,
     dictionary: Dictionary | None,
     encoded_layer: int | None,
     before: int,
 ) -> tuple[dict[int, Tensor], list[Tensor]]:
     """One forward pass: {layer: float32 [b, d_model]} on the CPU, and sparse features a probe."""
-    if model.mode != "llm":
-        vectors = {layer: x.float().cpu() for layer, x in model.pooled(tokens, layers).items()}
-        _require_finite(vectors, before)
-        if dictionary is None or encoded_layer is None:
-            return vectors, []
-        return vectors, [_encode(dictionary, row[None])[0].to_sparse() for row in vectors[encoded_layer]]
     weights = tokens.analysed if position == "mean" else _last(model, tokens)
     empty = (~weights.any(dim=1)).nonzero().flatten().tolist()
     if empty:
         raise ProbeError(f"Probe {before + empty[0] + 1} has no token to analyse beside special ones; lengthen it.")
-    residuals = model.residuals(tokens, layers)
-    vectors = {}
-    for layer, x in residuals.items():
-        on_device = weights.to(x.device)
-        vectors[layer] = torch.stack([row[kept].float().mean(0) for row, kept in zip(x, on_device, strict=True)]).cpu()
+    found = model.activations(tokens, list(hooks.values()))
+    weights = weights.to(model.device)
+    vectors = {layer: _mean(found[hook], weights) for layer, hook in hooks.items()}
     _require_finite(vectors, before)
     if dictionary is None or encoded_layer is None:
         return vectors, []
-    rows = zip(residuals[encoded_layer], weights.to(residuals[encoded_layer].device), strict=True)
+    if model.mode != "llm":
+        return vectors, [_encode(dictionary, row[None])[0].to_sparse() for row in vectors[encoded_layer]]
+    rows = zip(found[hooks[encoded_layer]], weights, strict=True)
     return vectors, [_encode(dictionary, row[kept].float()).mean(0).to_sparse() for row, kept in rows]
+
+
+def _mean(x: Tensor, weights: Tensor) -> Tensor:
+    """Means of the rows of x [b, t, d] at the places that are True in weights [b, t]; float32 [b, d] on the CPU."""
+    return torch.stack([row[kept].float().mean(0) for row, kept in zip(x, weights, strict=True)]).cpu()
 
 
 def _last(model: Model, tokens: Tokens) -> Tensor:
@@ -280,10 +285,10 @@ def _rows(rows: Sequence[int]) -> str:
     return f"Probe {listed} is" if len(rows) == 1 else f"Probes {listed} are"
 
 
-def _write_layer(model: Model, folder: Path, layer: int, x: Tensor) -> dict[str, Any]:
+def _write_layer(folder: Path, layer: int, hook: str, x: Tensor) -> dict[str, Any]:
     norms = x.norm(dim=1)
     return {
-        "hook": model.hook(layer),
+        "hook": hook,
         **_write_shard(folder, f"layers/layer_{layer}.pt", {"layer": layer, "activations": x}),
         "shape": list(x.shape),
         "dtype": CAPTURE_DTYPE,

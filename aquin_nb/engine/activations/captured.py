@@ -117,6 +117,7 @@ class CaptureData:
             record = record if isinstance(record, dict) and layer.isdecimal() else {}
             member(path, record.get("file"))
             field(record, "sha256", str, where)
+            field(record, "hook", str, where)
             field(field(record, "norms", dict, where), "median", float, where)
             if field(record, "shape", list, where) != [len(manifest["probes"]), self.d_model]:
                 raise StoreError(
@@ -133,6 +134,12 @@ class CaptureData:
     @property
     def topic(self) -> str | None:
         return self.manifest.get("topic")
+
+    @property
+    def site(self) -> str:
+        """What was read of every block, such as "hook_resid_post"."""
+        ends = {record["hook"].removeprefix(f"blocks.{layer}.") for layer, record in self.manifest["layers"].items()}
+        return " and ".join(sorted(ends))
 
     @property
     def probes(self) -> list[Probe]:

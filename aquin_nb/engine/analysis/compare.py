@@ -35,9 +35,9 @@ class Comparison:
     """What `compare` found.
 
     Attributes:
-        captures: one row a capture: `capture, model, checkpoint, position, probes, layers, d_model, matched_by, path`.
-            The first is the one that the others are compared with; their probes are matched by "text", "position" or
-            not at all (missing).
+        captures: one row a capture: `capture, model, checkpoint, site, position, probes, layers, d_model, matched_by,
+            path`. The first is the one that the others are compared with; their probes are matched by "text",
+            "position" or not at all (missing).
         layers: one row a layer and capture: `layer, capture, norm_q25, norm_median, norm_q75`; with several captures
             `cosine_q25, cosine_median, cosine_q75, cosine_others` (the mean over probes that do not belong together)
             and `cka`, with the same layer of the first capture, NaN where they cannot be told; and for every label
@@ -244,6 +244,7 @@ def _capture_frame(captures: Mapping[str, CaptureData], pairings: Mapping[str, P
             "capture": name,
             "model": data.model["name"],
             "checkpoint": (data.model.get("checkpoint") or {}).get("path"),
+            "site": data.site,
             "position": data.position,
             "probes": len(data.probes),
             "layers": len(data.layers),

@@ -76,6 +76,19 @@ def test_mean_is_over_the_analysed_tokens(tiny, tmp_path):
         assert torch.allclose(found.layers[layer], expected, atol=2e-5)
 
 
+@pytest.mark.parametrize("site", ["hook_mlp_out", "hook_resid_pre"])
+def test_another_site_of_every_block_may_be_read(tiny, tmp_path, site):
+    found = capture(tiny, PROBES, layers=[0, 3], site=site, output=tmp_path / "c")
+    tokens = tiny.tokenize([PROBES[1].text])
+    for layer in (0, 3):
+        hook = f"blocks.{layer}.{site}"
+        assert found.manifest["layers"][str(layer)]["hook"] == hook
+        assert torch.allclose(found.layers[layer][1], tiny.activations(tokens, [hook])[hook][0, -1], atol=2e-5)
+    with pytest.raises(ModelError, match="hook_mpl_out"):
+        capture(tiny, PROBES, site="hook_mpl_out", output=tmp_path / "d")
+    assert not (tmp_path / "d").exists()
+
+
 def test_embedding_models_are_pooled(embedder, tmp_path):
     probes = read_probes(["the dog ran", "a cat sat on the mat and slept"])
     found = capture(embedder, probes, position="mean", layers=2, output=tmp_path / "c")
@@ -139,11 +152,11 @@ def test_many_probes_come_in_bounded_batches_and_in_order(tiny, tmp_path, monkey
 
     monkeypatch.setattr(module, "TOKENS_A_BATCH", 64)
     widths = []
-    real = type(tiny).residuals
+    real = type(tiny).activations
     monkeypatch.setattr(
         type(tiny),
-        "residuals",
-        lambda self, tokens, layers: (widths.append(tokens.ids.numel()), real(self, tokens, layers))[1],
+        "activations",
+        lambda self, tokens, sites: (widths.append(tokens.ids.numel()), real(self, tokens, sites))[1],
     )
     probes = [probe for topic in ("sentiment", "code") for probe in builtin_probes(topic, 24)]
     ticks = []
@@ -240,14 +253,14 @@ def test_bad_requests_are_told(tiny, tmp_path):
 
 
 def test_values_that_are_not_finite_name_the_probe(tiny, tmp_path, monkeypatch):
-    real = type(tiny).residuals
+    real = type(tiny).activations
 
-    def broken(self, tokens, layers):
-        out = real(self, tokens, layers)
-        out[1][2] = float("inf")
+    def broken(self, tokens, sites):
+        out = real(self, tokens, sites)
+        out["blocks.1.hook_resid_post"][2] = float("inf")
         return out
 
-    monkeypatch.setattr(type(tiny), "residuals", broken)
+    monkeypatch.setattr(type(tiny), "activations", broken)
     with pytest.raises(StoreError, match="at layer 1 for probe 3"):
         capture(tiny, PROBES, layers=[0, 1], output=tmp_path / "c")
 
