@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ...errors import CorpusError, ModelError, StoreError
+from ...errors import CorpusError
 from .batching import usual_rows
 from .columns import Column, is_blank
-from .contexts import EXCLUDE, ContextBatch, contexts, exclusions
+from .contexts import EXCLUDE, exclusions
 from .corpus import Corpus
+from .harvest import Placed, Reading
 from .live import Forward
 from .sources import digest
 from .texts import Rows, Source
@@ -25,11 +27,11 @@ if TYPE_CHECKING:
 class Forwards:
     """What a `LiveStream` reads: the activations of a corpus at one site of a model, or at several side by side.
 
-    A row is one analysed token (embedding models: one row of text), as `collect` stores it; documents that are not
-    wanted are left out before the others are cut into contexts.
+    A row is one analysed token (embedding models: the mean over one row of text), as `collect` stores it; documents
+    that are not wanted are left out before the others are cut into contexts.
 
     Args:
-        model: loaded. An embedding model gives the mean over each text, at whole layers only.
+        model: loaded.
         corpus: see `open_corpus`; it is read more than once.
         sites: see `Model.site`; a batch holds them side by side in this order.
         context_size, pack, bos, exclude: see `contexts`.
@@ -66,17 +68,12 @@ class Forwards:
                 f"{corpus.name} can be read only once, and without a store it is read several times; give a list or a"
                 " file, or collect it first."
             )
-        self._model, self._corpus = model, corpus
-        self._sites = [model.site(site) for site in sites]
-        for site in self._sites:
-            if model.mode != "llm" and (site.layer is None or site.hook != model.hook(site.layer)):
-                raise ModelError(f"{site.hook}: {model.info.name} is an embedding model; name a layer by its number.")
-        self._rows = batch_size if batch_size is not None else usual_rows(model, context_size)
-        self._cut: dict[str, Any] = {"pack": pack, "bos": bos, "exclude": exclude}
-        self._context_size = context_size
-        self.widths = [site.width for site in self._sites]
+        found = tuple(model.site(site) for site in sites)
+        rows = usual_rows(model, context_size) if batch_size is None else batch_size
+        self._reading = Reading(model, corpus, found, context_size, rows, pack, bos, tuple(exclude))
+        self.widths = [site.width for site in found]
         self.dtype = model.dtype if model.mode == "llm" else torch.float32
-        self.most = self._rows * (context_size if model.mode == "llm" else 1)
+        self.most = rows * (context_size if model.mode == "llm" else 1)
         self.notes = list[str]()
 
     def passes(self, wanted: Callable[[int], bool]) -> Iterator[Forward]:
@@ -85,65 +82,47 @@ class Forwards:
         Raises:
             CorpusError: see `contexts`.
         """
-        chosen = _Chosen(self._corpus, wanted)
-        corpus = Corpus(chosen, Column("", tokens=self._corpus.pretokenised), why=self._corpus.why)
+        whole = self._reading.corpus
+        chosen = _Chosen(whole, wanted)
+        reading = replace(self._reading, corpus=Corpus(chosen, Column("", tokens=whole.pretokenised), why=whole.why))
         try:
-            for batch in contexts(self._model, corpus, self._context_size, batch_size=self._rows, **self._cut):
-                forward = _Forward(self._model, self._sites, batch, corpus)
-                if forward.count:
-                    yield forward
+            for placed in reading.batches():
+                if count := reading.rows(placed):
+                    yield _Forward(reading, placed, count)
         except CorpusError:
             if chosen.given or not chosen.left_out:  # else all documents were left out, which the corpus cannot know
                 raise
 
     def fingerprint(self) -> str:
         """Hex SHA-256 of the model and its tokenizer, the corpus, the sites and how documents are cut."""
-        cut = self._cut | {"pack": self._cut["pack"] in (None, True), "exclude": sorted(self._cut["exclude"])}
-        return digest(self.describe() | {"corpus": self._corpus.fingerprint(), "rows": self._rows, "cut": cut})
+        reading = self._reading
+        cut: dict[str, Any] = {"pack": reading.pack in (None, True), "bos": reading.bos, "rows": reading.batch_size}
+        cut |= {"exclude": sorted(reading.exclude), "corpus": reading.corpus.fingerprint()}
+        return digest(self.describe() | cut)
 
     def describe(self) -> dict[str, Any]:
         """model, model_fingerprint, dtype, sites (hooks), corpus (name), context_size and exclusions."""
-        model, exclude = self._model, self._cut["exclude"]
+        reading, info = self._reading, self._reading.model.info
         return {
-            "model": model.info.name,
-            "model_fingerprint": f"{model.info.fingerprint} {model.info.tokenizer_fingerprint}",
+            "model": info.name,
+            "model_fingerprint": f"{info.fingerprint} {info.tokenizer_fingerprint}",
             "dtype": str(self.dtype).removeprefix("torch."),
-            "sites": [site.hook for site in self._sites],
-            "corpus": self._corpus.name,
-            "context_size": self._context_size,
-            "exclusions": exclusions(model, exclude, self._cut["bos"]),
+            "sites": [site.hook for site in reading.sites],
+            "corpus": reading.corpus.name,
+            "context_size": reading.context_size,
+            "exclusions": exclusions(reading.model, reading.exclude, reading.bos),
         }
 
 
+@dataclass
 class _Forward:
-    def __init__(self, model: Model, sites: list[Site], batch: ContextBatch, corpus: Corpus) -> None:
-        self._model, self._sites, self._batch, self._corpus = model, sites, batch, corpus
-        analysed = batch.tokens.analysed
-        self.count = int(analysed.sum()) if model.mode == "llm" else len(analysed)
+    reading: Reading
+    placed: Placed
+    count: int
 
     def rows(self) -> Tensor:
-        model, tokens = self._model, self._batch.tokens
-        if model.mode == "llm":
-            analysed = tokens.analysed.to(torch.device(model.device))
-            found = model.activations(tokens, self._sites)
-            parts = [found[site.hook][analysed] for site in self._sites]
-        else:
-            layers = [site.layer for site in self._sites if site.layer is not None]
-            pooled = model.pooled(tokens, layers)
-            parts = [pooled[layer] for layer in layers]
-        for site, x in zip(self._sites, parts, strict=True):
-            if not bool(torch.isfinite(x).all()):
-                self._refuse(site, x)
-        return torch.cat(parts, dim=1)
-
-    def _refuse(self, site: Site, x: Tensor) -> None:
-        row = int((~torch.isfinite(x)).any(1).nonzero()[0])
-        documents, analysed = self._batch.documents, self._batch.tokens.analysed
-        document = documents[analysed][row] if self._model.mode == "llm" else documents[row, 0]
-        raise StoreError(
-            f"The model gives NaN or infinity at {site.hook} in {self._corpus.place(int(document))}; load it with"
-            " dtype='float32', and check a fine-tuned checkpoint for damage."
-        )
+        found = self.reading.look(self.placed).x
+        return torch.cat([found[site.hook] for site in self.reading.sites], dim=1)
 
 
 class _Chosen(Source):

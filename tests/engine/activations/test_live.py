@@ -22,7 +22,7 @@ from aquin_nb.engine.activations.forwards import Forwards
 from aquin_nb.engine.activations.live import LiveStream
 from aquin_nb.engine.activations.stream import ShuffledStream
 from aquin_nb.engine.activations.texts import Listed
-from aquin_nb.errors import Cancelled, CorpusError, ModelError, StoreError
+from aquin_nb.errors import Cancelled, CorpusError, StoreError
 
 MOST = 16
 
@@ -332,8 +332,6 @@ class TestForwards:
         pooled = embedder.pooled(embedder.tokenize(texts), [2, 1])
         torch.testing.assert_close(x, torch.cat([pooled[2], pooled[1]], 1))
         assert (forwards.widths, forwards.most) == ([16, 16], 2)
-        with pytest.raises(ModelError, match="is an embedding model; name a layer by its number"):
-            Forwards(embedder, open_corpus(texts), ["blocks.1.hook_mlp_out"], context_size=16)
 
     def test_a_corpus_that_can_be_read_once_is_refused(self, tiny) -> None:
         with pytest.raises(CorpusError, match=r"can be read only once, .* give a list or a file, or collect it first"):

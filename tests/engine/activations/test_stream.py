@@ -210,7 +210,7 @@ def test_batches_in_half_precision_are_those_in_float32_rounded(tmp_path, buffer
 
 
 def test_other_dtypes_and_values_that_do_not_fit_are_refused():
-    with pytest.raises(StoreError, match="dtype=torch.int64 is none that batches can have: float32, bfloat16 or fl"):
+    with pytest.raises(StoreError, match=r"dtype=torch.int64 is none that batches can have: float32, bfloat16 or fl"):
         ShuffledStream(numbered(9), 3, dtype=torch.int64)
     with pytest.raises(StoreError, match="too large for float16"):
         list(ShuffledStream(numbered(100_000), 3, dtype=torch.float16).epoch(0))
