@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from . import errors
+    from .collection import Activations, open_activations
     from .engine.models import fetch, load_model
     from .engine.sae import SparseAutoencoder, TrainConfig, load_dictionary
     from .jobs import Job
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from .verbs.compare import compare_captures
 
 __all__ = [
+    "Activations",
     "Capture",
     "Job",
     "SaeAlign",
@@ -38,6 +40,7 @@ __all__ = [
     "fetch",
     "load_dictionary",
     "load_model",
+    "open_activations",
     "open_capture",
     "open_training",
     "sae_align",
@@ -46,6 +49,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Activations": ".collection",
     "Capture": ".results",
     "Job": ".jobs",
     "SaeAlign": ".results",
@@ -58,6 +62,7 @@ _HOMES = {
     "fetch": ".engine.models",
     "load_dictionary": ".engine.sae",
     "load_model": ".engine.models",
+    "open_activations": ".collection",
     "open_capture": ".results",
     "open_training": ".results",
     "sae_align": ".session",

@@ -189,15 +189,23 @@ def require_space(folder: Path, needed: int, what: str) -> None:
     Raises:
         NoSpace: with both figures.
     """
-    existing = folder
-    while not existing.exists():
-        existing = existing.parent
-    free = shutil.disk_usage(existing).free
+    existing, free = _existing(folder), free_bytes(folder)
     if needed * 1.05 > free:
         raise NoSpace(
             f"{what} needs about {human_bytes(needed)} and {existing} has {human_bytes(free)} free; nothing was"
             " written. Ask for less, or choose another place (output=, AQUIN_HOME)."
         )
+
+
+def free_bytes(folder: Path) -> int:
+    """What is free on the disk of a folder, which need not be there yet."""
+    return shutil.disk_usage(_existing(folder)).free
+
+
+def _existing(folder: Path) -> Path:
+    while not folder.exists():
+        folder = folder.parent
+    return folder
 
 
 def human_bytes(count: float) -> str:

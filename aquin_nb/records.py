@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
-from .cards import ActivationCaptureCard, Card, DictionaryRef, LayerNorms, ModelRef, ProbePreview
+from .cards import (
+    ActivationCaptureCard,
+    ActivationStoreCard,
+    Artifact,
+    Card,
+    CorpusRef,
+    DictionaryRef,
+    LayerNorms,
+    ModelRef,
+    ProbePreview,
+    SiteStatistics,
+)
 from .errors import StoreError
 from .files import sha256, whole_file, write_json
 
@@ -17,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from .engine.activations.captured import CaptureData
+    from .engine.activations.store import Store
     from .engine.models import ModelInfo
     from .engine.sae import SparseAutoencoder
 
@@ -101,6 +113,39 @@ def capture_card(data: CaptureData) -> ActivationCaptureCard:
         probes=[ProbePreview(row=i, text=p.text) for i, p in enumerate(data.probes[:PROBE_PREVIEW])],
         dictionary=DictionaryRef.model_validate(sae) if sae and "path" in sae else None,
         notes=list(data.notes),
+    )
+
+
+def store_card(store: Store, name: str) -> ActivationStoreCard:
+    """An activation store's card as its manifest and chunks tell it, not yet finished.
+
+    Raises:
+        StoreError: a chunk is damaged.
+    """
+    told, m = store.stat(), store.manifest
+    sites = []
+    for site in told["sites"]:
+        norms = {key: site["statistics"][key] for key in ("mean_norm", "median_norm", "max_norm", "outliers")}
+        sites.append(SiteStatistics(hook=site["hook"], layer=site["layer"], d_in=site["d_in"], **norms))
+    return ActivationStoreCard(
+        name=name,
+        model=manifest_model(store.model),
+        corpus=CorpusRef(
+            name=store.corpus["name"], documents=told["documents"], tokens=store.rows, why=store.corpus["why"]
+        ),
+        sites=sites,
+        unit="text" if store.unit == "text" else "token",
+        rows=store.rows,
+        wanted=store.rows,
+        documents=told["documents"],
+        bytes=told["bytes"],
+        dtype=told["dtype"],
+        context_size=int(m.get("context_size", 0)),
+        batch_size=int(m.get("batch_size", 0)),
+        exclusions=store.exclusions,
+        complete=store.complete,
+        notes=list(store.notes),
+        artifacts=[Artifact(role="activations", path=store.address, bytes=told["bytes"])],
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,18 +13,21 @@ from typing import Any, Literal
 
 from . import home
 from .cards import SessionCard
+from .collection import Activations
 from .engine.activations.capture import capture
+from .engine.activations.contexts import EXCLUDE
 from .engine.activations.probes import builtin_probes, read_probes
 from .engine.analysis.inspect import inspect
 from .engine.models import Model, load_model
 from .engine.sae import SparseAutoencoder, load_dictionary
 from .errors import DictionaryError, ModelError, SessionError, did_you_mean
 from .files import refuse_taken
-from .jobs import JobQueue
+from .jobs import Job, JobQueue
 from .progress import visible
 from .records import capture_card, dictionary_ref, model_ref, write_card
 from .results import Capture, Inspection, SaeTrain
 from .verbs.align import sae_align
+from .verbs.collect import collect_activations
 from .verbs.sae import SaeVerbs
 
 __all__ = ["Session", "sae_align"]
@@ -269,6 +272,77 @@ class Session:
         card.finish("completed")
         write_card(card, folder / "card.json")
         return Capture(data, card)
+
+    def collect_activations(
+        self,
+        corpus: Any = None,
+        *,
+        layers: int | str | Sequence[int | str] | None = None,
+        tokens: int | None = None,
+        text_key: str = "text",
+        token_key: str | None = None,
+        split: str = "train",
+        seed: int | None = None,
+        context_size: int | None = None,
+        batch_size: int | None = None,
+        pack: bool | None = None,
+        bos: bool | None = None,
+        exclude: Collection[str] = EXCLUDE,
+        dtype: str = "auto",
+        checkpoint: str | Path | None = None,
+        name: str | None = None,
+        output: str | Path | None = None,
+        resume: bool = False,
+    ) -> Job[Activations]:
+        """Run a corpus through the model and keep the activations on disk; returns a `Job` at once.
+
+        Dictionaries are trained on them without the model: `session.sae.train(activations=...)`.
+
+        Args:
+            corpus: as `session.sae.train`; also Parquet, Arrow, folders, pretokenised datasets (see `open_corpus`).
+            layers: a layer (`hook_resid_post`), a hook such as "blocks.3.hook_mlp_out", a module path such as
+                "model.layers.3.mlp", or a list of them, all read in one forward pass; default: the catalogue's layer.
+            tokens: rows to keep; default 100,000 (2,000,000 on a GPU). For an embedding model a row is a text.
+            text_key, token_key, split: where the texts, or the token ids, of a dataset are.
+            seed: shuffles the documents; None keeps their order.
+            context_size: tokens a row, BOS included; default 128 (embedding models: 32).
+            batch_size: rows a forward pass; default: what suits the device, measured for a large collection.
+            pack: documents end to end with EOS between them (default of language models), or one a row.
+            bos: None: where the tokenizer has one; True: required; False: none.
+            exclude: tokens that are not kept: "bos", "first" (position 0), "special".
+            dtype: on disk: "auto", "float16", "bfloat16" or "float32".
+            checkpoint: a fine-tuned `.pt` to read instead of the base weights.
+            output: a folder or an fsspec URL; default `$AQUIN_HOME/activations/<model>/<name>`.
+            resume: go on with a collection that was stopped or killed, or that is to have more rows; give the same
+                corpus and settings. It ends with the same bytes as without the stop.
+
+        Raises:
+            at once: ModelError, CorpusError, NetworkError, NoSpace, OutputError, SessionError.
+            from `wait()`: the same, StoreError, OutOfMemory, and Cancelled; what was collected is kept.
+
+        >>> kept = session.collect_activations("texts.jsonl", layers=[5, 10], tokens=1_000_000).wait()  # doctest: +SKIP
+        >>> session.sae.train(10, activations=kept)                                                     # doctest: +SKIP
+        """
+        return collect_activations(
+            self,
+            corpus,
+            layers=layers,
+            tokens=tokens,
+            text_key=text_key,
+            token_key=token_key,
+            split=split,
+            seed=seed,
+            context_size=context_size,
+            batch_size=batch_size,
+            pack=pack,
+            bos=bos,
+            exclude=exclude,
+            dtype=dtype,
+            checkpoint=checkpoint,
+            name=name,
+            output=output,
+            resume=resume,
+        )
 
     def _layers(self, layers: str | int | Sequence[int]) -> list[int]:
         if layers == "all":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..cards import ActivationCaptureCard, SaeAlignCard, SaeDiffCard, SaeTrainCard
+from ..cards import ActivationCaptureCard, ActivationStoreCard, SaeAlignCard, SaeDiffCard, SaeTrainCard
 from ..cards.base import Card
 from . import words
 from .axis import axis_for
@@ -172,6 +172,27 @@ def capture_figure(card: ActivationCaptureCard, norms: pd.DataFrame | None = Non
     figure.update_xaxes(title_text="layer")
     figure.update_yaxes(title_text="norm")
     figure = _finished(figure, card, [f"{count(card.n_probes)} probes", f"position {card.position}"], height=380)
+    return figure.update_layout(showlegend=True)
+
+
+def store_figure(card: ActivationStoreCard, sites: pd.DataFrame) -> go.Figure:
+    """Median, mean and largest norm of the stored rows by site.
+
+    Args:
+        sites: columns hook, median_norm, mean_norm, max_norm, outliers.
+    """
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for name, colour, dash in (("median", BLUE, "solid"), ("mean", GREY, "dash"), ("max", ORANGE, "dot")):
+        figure.add_scatter(
+            x=[esc(hook) for hook in sites["hook"]], y=sites[f"{name}_norm"], mode="lines+markers", name=name,
+            line={"color": colour, "dash": dash}, customdata=sites["outliers"].astype(object),
+            hovertemplate="%{x}<br>%{y:.4g}, %{customdata} outliers",
+        )  # fmt: skip
+    figure.update_xaxes(type="category", tickangle=-35 if len(sites) > 3 else 0)
+    figure.update_yaxes(title_text="norm", type="log")
+    figure = _finished(figure, card, [f"{count(card.rows)} {card.unit}s", card.dtype], height=400)
     return figure.update_layout(showlegend=True)
 
 

@@ -14,7 +14,15 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from ..cards import ActivationCaptureCard, Card, SaeAlignCard, SaeDiffCard, SaeTrainCard, SessionCard
+from ..cards import (
+    ActivationCaptureCard,
+    ActivationStoreCard,
+    Card,
+    SaeAlignCard,
+    SaeDiffCard,
+    SaeTrainCard,
+    SessionCard,
+)
 from ..errors import AquinError
 from . import parts, snapshots
 from .assets import bundle
@@ -23,7 +31,13 @@ from .protocol import COLUMNS, METRICS
 from .tables import table
 from .text import esc, script_json
 
-FRAMES: Final = {"saeTrain": "history", "activationCapture": "probes", "saeDiff": "features", "saeAlign": "pairs"}
+FRAMES: Final = {
+    "saeTrain": "history",
+    "activationCapture": "probes",
+    "activationStore": "sites",
+    "saeDiff": "features",
+    "saeAlign": "pairs",
+}
 """The frame that each kind of result may show beside its card."""
 
 EMBEDDED_POINTS = 700  # 82 kB of base64; more points than a chart has pixels
@@ -71,6 +85,8 @@ def frame_html(frame: pd.DataFrame, *, limit: int = 50, title: str = "", live: b
 def _body(card: Card, data: pd.DataFrame | None) -> str:
     if isinstance(card, ActivationCaptureCard):
         return snapshots.capture(card, data)
+    if isinstance(card, ActivationStoreCard):
+        return snapshots.store(card)
     if isinstance(card, SaeDiffCard):
         return snapshots.diff(card, data)
     if isinstance(card, SaeAlignCard):

@@ -5,12 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ..cards import ActivationCaptureCard, Card, SaeAlignCard, SaeDiffCard, SaeTrainCard, SessionCard
+from ..cards import (
+    ActivationCaptureCard,
+    ActivationStoreCard,
+    Card,
+    SaeAlignCard,
+    SaeDiffCard,
+    SaeTrainCard,
+    SessionCard,
+)
 from ..cards.base import DictionaryRef
+from ..files import human_bytes
 from . import parts, words
 from .charts import density_panel, histogram, line_panel
 from .tables import index_cell, plain, table
-from .text import count, esc, number, percent
+from .text import count, esc, number, percent, plural
 
 TOP_ROWS = 30
 PROBE_ROWS = 25
@@ -127,6 +136,41 @@ def capture(card: ActivationCaptureCard, probes: pd.DataFrame | None) -> str:
         body += table(probes, limit=PROBE_ROWS, total=max(card.n_probes, len(probes)), render={"row": index_cell})
     rows: list[tuple[str, object]] = [("dictionary", _dictionary(card.dictionary))]
     return head + body + _end(card) + parts.details("Details", rows + _model_rows(card))
+
+
+def store(card: ActivationStoreCard) -> str:
+    """Header, how much was kept, norms by site."""
+    got = f"{plural(card.rows, card.unit)}" + (f" of {count(card.wanted)} asked for" if card.rows < card.wanted else "")
+    read = "" if card.documents is None else f"from {plural(card.documents, 'document')}"
+    head = parts.header(card, [parts.model_words(card), card.corpus.name if card.corpus else None, got])
+    facts = [parts.ended(card), read, human_bytes(card.bytes) if card.bytes else "", card.dtype]
+    if card.tokens_per_second:
+        facts.append(f"{number(card.tokens_per_second)} {card.unit}s/s")
+    body = parts.line(esc(" · ".join(word for word in facts if word)))
+    if card.rows:
+        body += _norms(card)
+    corpus = card.corpus
+    rows: list[tuple[str, object]] = [
+        ("corpus", None if corpus is None else f"{corpus.name} ({corpus.why})"),
+        ("left out", card.exclusions),
+        ("context", f"{count(card.context_size)} tokens, {count(card.batch_size)} rows a forward pass"),
+    ]
+    return head + body + _end(card) + parts.details("Details", rows + _model_rows(card))
+
+
+def _norms(card: ActivationStoreCard) -> str:
+    most = max((site.max_norm or 0.0 for site in card.sites), default=0.0) or 1.0
+    columns = ["hook", "d_in", "median_norm", "mean_norm", "max_norm", "outliers"]
+    norms = pd.DataFrame([site.model_dump() for site in card.sites])[columns]
+    norms[""] = [((site.median_norm or 0.0) / most, (site.max_norm or 0.0) / most) for site in card.sites]
+    return table(
+        norms,
+        limit=len(norms),
+        height=320,
+        search=len(norms) > 12,
+        labels={"median_norm": "median norm", "mean_norm": "mean norm", "max_norm": "max norm"},
+        render={"": lambda shares: _span(*shares)},
+    )
 
 
 def _span(median: float, largest: float) -> str:

@@ -93,3 +93,11 @@ def duration(seconds: float | None) -> str:
         return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
     minutes = round(whole / 60)
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def plural(n: int, noun: str) -> str:
+    """
+    >>> plural(1, "token"), plural(1200, "text")
+    ('1 token', '1,200 texts')
+    """
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import re
-import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from io import BufferedIOBase
@@ -190,7 +189,7 @@ class Folder(Place):
         files.require_space(self.path, needed, what)
 
     def free(self) -> int:
-        return shutil.disk_usage(self.path).free
+        return files.free_bytes(self.path)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
