@@ -93,7 +93,7 @@ def collect(
     """
     control, place = control or Control(), place_of(output)
     found = sites_of(model, sites)
-    tokens = _share(tokens, part)
+    a_rank, tokens = tokens // (1 if part is None else part[1]), _share(tokens, part)
     before = _before(place, part, tokens) if resume else None
     dtype = dtype_name(dtype) if before is None else _kept(before, "dtype", dtype, "auto")
     width = sum(site.width for site in found)
@@ -116,7 +116,7 @@ def collect(
             raise CorpusError(f"{corpus.name} gives no token to analyse; give a corpus with longer texts.")
         dtype = _chosen_dtype(dtype, model, first.x)
         if chunk_rows is None:
-            chunk_rows = min(chunk_of(width, dtype, tokens), max(1000, tokens // CHUNKS))
+            chunk_rows = min(chunk_of(width, dtype, a_rank), max(1000, a_rank // CHUNKS))  # the same for all ranks
         passes = chain([first], passes)
     infos = [SiteInfo(site.hook, site.layer, site.width) for site in found]
     with StoreWriter(
@@ -158,12 +158,12 @@ def _write(
     writer: StoreWriter, reading: Reading, passes: Iterator[Harvest] | None, tokens: int, control: Control
 ) -> None:
     """Forward passes into the writer until it has `tokens` rows; without any, from where it has to go on."""
-    unit, skip = f"{reading.unit}s", writer.skip
+    unit = f"{reading.unit}s"
     if passes is None:
         passes = harvest(reading, Cursor(**writer.cursor) if writer.cursor else START)
     while writer.rows < tokens and (taken := next(passes, None)) is not None:
         writer.mark(taken.begins._asdict())
-        room, skip = skip + tokens - writer.rows, 0
+        room = writer.skip + tokens - writer.rows  # of a trimmed store several batches are dropped
         writer.add(
             {hook: x[:room] for hook, x in taken.x.items()},
             taken.token_ids[:room],

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ...errors import StoreError
 from .chunks import ChunkInfo, rows_of
 from .manifest import ACTIVATIONS, MANIFEST, field, member_name, read_manifest
 from .places import Place
 
+T = TypeVar("T")
 Part = tuple[int, int]  # rank and number of ranks
 STATE = ("created_at", "complete", "statistics", "notes", "chunks", "part")  # all else says what is collected
 _PART = re.compile(r"manifest\.r(\d{2,})\.json")
@@ -78,10 +79,22 @@ def recorded(place: Place) -> Recorded:
     Raises:
         StoreError: no store, damaged, of a newer version, or parts that do not belong together.
     """
-    sizes = place.sizes()
-    if not ranks_in(sizes):
-        return _recorded(place, names_of(None))
-    parts = recorded_parts(place, sizes)
+    return unmoved(place, lambda ranks: _together(place) if ranks else _recorded(place, names_of(None)))
+
+
+def unmoved(place: Place, read: Callable[[list[int]], T]) -> T:
+    """What `read` gives for the ranks that have manifests here; again, where a merge moved these meanwhile."""
+    while True:
+        ranks = ranks_in(place.sizes())
+        try:
+            return read(ranks)
+        except StoreError:
+            if ranks_in(place.sizes()) == ranks:
+                raise
+
+
+def _together(place: Place) -> Recorded:
+    parts = recorded_parts(place, place.sizes())
     there = {rank: part for rank, part in enumerate(parts) if part is not None}
     whole = there[min(there)]
     for rank, part in there.items():
@@ -97,14 +110,27 @@ def recorded(place: Place) -> Recorded:
 
 
 def recorded_parts(place: Place, sizes: Mapping[str, int]) -> list[Recorded | None]:
-    """What each rank has recorded, None for one that has nothing; there is some rank's manifest among `sizes`.
+    """What each rank has recorded, None for one that has nothing; some rank's manifest is among `sizes`.
 
     Raises:
         StoreError: as `recorded`.
     """
-    manifest = names_of((ranks_in(sizes)[0], 0)).manifest
-    world: int = field(read_manifest(place, ACTIVATIONS, manifest), "parts", int, f"{place.address}/{manifest}")
+    world = world_of(place, ranks_in(sizes))
+    if world is None:
+        raise StoreError(f"{place.address} is damaged: a part does not say how many there are.")
     return [recorded_part(place, (rank, world), sizes) for rank in range(world)]
+
+
+def world_of(place: Place, ranks: list[int]) -> int | None:
+    """How many ranks wrote what is here, these among them; None for a single writer.
+
+    Raises:
+        StoreError: no store, or damaged.
+    """
+    name = names_of((ranks[0], 0)).manifest if ranks else MANIFEST
+    manifest = read_manifest(place, ACTIVATIONS, name)
+    world: int | None = field(manifest, "parts", (int, type(None)), f"{place.address}/{name}")
+    return world
 
 
 def recorded_part(place: Place, part: Part | None, sizes: Mapping[str, int]) -> Recorded | None:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import StoreError
-from .journal import Names, names_of, ranks_in, recorded, recorded_parts
+from .journal import Names, names_of, ranks_in, recorded, recorded_parts, unmoved, world_of
 from .ledger import combined, manifest_bytes, summaries, temporaries
 from .locks import locked
-from .manifest import ACTIVATIONS, MANIFEST, read_manifest
+from .manifest import MANIFEST
 from .places import Place, place_of
 from .store import Store, sites_of
 
@@ -29,14 +29,12 @@ def merge(folder: Path | str | Place) -> Store:
     ...     store = merge("/scratch/pythia-layer3")
     """
     place = place_of(folder)
-    ranks = ranks_in(place.sizes())
-    name = names_of((ranks[0], 0)).manifest if ranks else MANIFEST
-    world = read_manifest(place, ACTIVATIONS, name).get("parts")
-    if not isinstance(world, int):
+    world = unmoved(place, lambda ranks: world_of(place, ranks))
+    if world is None:
         raise StoreError(f"{place.address} was written by one writer; there is nothing to merge.")
     names = [names_of((rank, world)) for rank in range(world)]
     with locked(place, names_of(None).lock, *(part.lock for part in names)):
-        if ranks:
+        if ranks_in(place.sizes()):
             _merge(place, names)
     return Store(place)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from ... import files
 from ...errors import AquinError, NoSpace, StoreError
 from .chunks import DTYPES, ORIGINS, chunk_of, fitting, part_name, read_statistics, read_tensors, row_bytes
-from .journal import Part
+from .journal import Part, names_of
 from .ledger import Ledger, Written, summaries
 from .manifest import ACTIVATIONS, STORE_VERSION, SiteInfo
 from .places import Place, place_of
@@ -47,7 +47,7 @@ class StoreWriter:
         about: what else the manifest says, plain values: model, unit, context_size, corpus, exclusions. A resumed
             collection has to say the same.
         chunk_rows: rows of a chunk; None takes those of the store that is resumed, else `chunk_of`.
-        total: rows that the whole store is going to have, all ranks together: the disk must have room for them.
+        total: rows that this writer is going to have; the disk must have room for them.
         resume: go on, see above.
         part: (rank, number of ranks) where several processes collect; `merge` joins the parts.
 
@@ -97,7 +97,7 @@ class StoreWriter:
             "chunk_rows": chunk_rows,
         } | ({} if part is None else {"parts": part[1]})
         if total is not None:
-            there = sum(size for name, size in self.place.sizes().items() if name.startswith("chunks/"))
+            there = sum(size for name, size in self.place.sizes().items() if names_of(part).mine(name))
             what = f"Keeping {total:,} rows of {width:,} {dtype} values"
             self.place.require_space(max(0, total * self._row_bytes - there), what)
         self._ledger = Ledger(self.place, head, chunk_of(width, dtype, total), resume=resume, part=part)

@@ -247,6 +247,26 @@ def test_a_complete_store_grows_to_what_a_longer_collection_gives(tiny, sample, 
     assert bytes_of(grown.path) == bytes_of(longer.path)
 
 
+def test_ranks_with_uneven_shares_have_chunks_of_one_size(tiny, sample, tmp_path, monkeypatch):
+    from aquin_nb.engine.activations import collect as module
+
+    monkeypatch.setattr(module, "CHUNKS", 1)
+    for rank in range(2):
+        store = collect(tiny, sample, 0, tokens=2003, output=tmp_path / "s", context_size=64, part=(rank, 2))
+    assert [chunk.rows for chunk in store.chunks] == [1001, 1, 1001]
+
+
+@pytest.mark.parametrize("kept", [690, 601, 310])
+def test_a_trimmed_store_is_collected_to_its_end_again(tiny, sample, tmp_path, kept):
+    """Cut in the middle of a chunk, several forward batches after the last place that is known."""
+    settings = {"tokens": 700, "context_size": 32, "batch_size": 2, "chunk_rows": 300}
+    whole, store = (collect(tiny, sample, [1, 2], output=tmp_path / name, **settings) for name in "ab")
+    store.trim(kept)
+    again = collect(tiny, sample, [1, 2], output=tmp_path / "b", resume=True, **settings)
+    assert again.chunks == whole.chunks
+    assert again.verify() == 700
+
+
 def test_what_is_resumed_must_be_the_same_collection(tiny, sample, tmp_path):
     collect(tiny, sample, 1, output=tmp_path / "s", **SETTINGS | {"tokens": 400})
     before = bytes_of(tmp_path / "s")

@@ -9,6 +9,7 @@ import torch
 from stores import ABOUT, LATER, ONE, SEVERAL, assert_holds, contents, rows, write
 
 from aquin_nb.engine.activations.merge import merge
+from aquin_nb.engine.activations.places import Folder
 from aquin_nb.engine.activations.store import Store
 from aquin_nb.engine.activations.writer import StoreWriter
 from aquin_nb.errors import OutputError, StoreError
@@ -144,3 +145,23 @@ def test_a_rank_starts_beside_the_others_but_not_twice(tmp_path):
         write(tmp_path / "s", 5, part=(0, 2))
     write(tmp_path / "s", 5, part=(1, 2))
     assert Store(tmp_path / "s").rows == 10
+
+
+def test_reading_while_another_rank_merges(tmp_path, monkeypatch):
+    """What was listed is gone when it is read: it is all in the merged manifest by then."""
+    for read in (Store, merge):
+        folder = tmp_path / read.__name__
+        collect(folder)
+        real, merged = Folder.sizes, []
+
+        def moving(place, folder=folder, merged=merged, real=real):
+            sizes = real(place)
+            if not merged:
+                merged.append(True)
+                merge(folder)
+            return sizes
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Folder, "sizes", moving)
+            store = read(folder)
+        assert (merged, store.rows, store.complete) == ([True], 62, True)
