@@ -13,7 +13,7 @@ from torch import Tensor
 from ...errors import CorpusError, ModelError, did_you_mean
 from .columns import Document, Ids
 from .packing import Cursor, Cut, Encoded, Texts, batched, packed, padded, separate
-from .pretokenised import bare, require_known, vocabulary
+from .pretokenised import bare, require_known, require_own, vocabulary
 
 if TYPE_CHECKING:
     from ..models import Model, Tokens
@@ -92,12 +92,13 @@ def contexts(
     begin = Cursor(*start) if start is not None else Cursor()
     if begin.document < 0 or begin.offset < 0:
         raise CorpusError(f"{begin} is no place in a corpus; documents and offsets count from 0.")
-    groups = _encoded(model, _own(corpus, begin, rank, world), begin)
+    size = vocabulary(model)
+    groups = _encoded(model, _own(corpus, begin, rank, world), begin, size)
     if packs:
         cuts = packed(groups, room, model.eos_id, begin.offset)
     else:
         cuts = separate(groups, room, empty=model.mode == "embedding", skip=begin.offset)
-    finish = _Finish(model, corpus, prefix, suffix, chosen)
+    finish = _Finish(model, prefix, suffix, chosen, size)
     return (finish(cut) for cut in batched(cuts, batch_size))
 
 
@@ -128,19 +129,20 @@ class _Finish:
     """Cut rows to a batch of the model: framed, padded, checked, and with the tokens worth analysing marked."""
 
     def __init__(
-        self, model: Model, corpus: Corpus, prefix: tuple[int, ...], suffix: tuple[int, ...], chosen: set[str]
+        self, model: Model, prefix: tuple[int, ...], suffix: tuple[int, ...], chosen: set[str], size: int
     ) -> None:
-        self._model, self._corpus = model, corpus
+        self._model, self._size = model, size
         self._prefix, self._suffix, self._chosen = prefix, suffix, chosen
-        self._size = vocabulary(model)
-        self._special = np.zeros(self._size, dtype=np.bool_)
-        self._special[[index for index in model.policy.special if index < self._size]] = True
+        require_own(np.array([*prefix, *suffix], dtype=np.int64), size, model)
+        self._pad = model.policy.pad_id if model.policy.pad_id < size else 0  # never read: any token will do
+        self._special = np.zeros(size, dtype=np.bool_)
+        self._special[[index for index in model.policy.special if index < size]] = True
 
     def __call__(self, cut: Cut) -> ContextBatch:
         from ..models import Tokens
 
-        require_known(cut.ids, cut.documents, self._size, self._model, self._corpus)
-        ids, mask, documents = padded(cut, self._prefix, self._suffix, self._model.policy.pad_id)
+        require_own(cut.ids, self._size, self._model)
+        ids, mask, documents = padded(cut, self._prefix, self._suffix, self._pad)
         if self._model.mode == "embedding":
             analysed = mask.copy()
             documents = np.where(mask, cut.owners.astype(np.int32)[:, None], documents)
@@ -159,42 +161,49 @@ class _Finish:
         return analysed
 
 
-def _own(corpus: Corpus, begin: Cursor, rank: int, world: int) -> Iterator[tuple[int, Document]]:
-    """(number, document) of this rank from the cursor on."""
+class _Placed(NamedTuple):
+    number: int
+    where: str
+    document: Document
+
+
+def _own(corpus: Corpus, begin: Cursor, rank: int, world: int) -> Iterator[_Placed]:
+    """The documents of this rank from the cursor on."""
     if begin.offset and begin.document % world != rank:
         raise CorpusError(f"{begin} is a place of rank {begin.document % world} of {world}, not of rank {rank}.")
-    for number, document in enumerate(corpus.documents(begin.document), begin.document):
+    for number, (where, document) in enumerate(corpus.placed(begin.document), begin.document):
         if number % world == rank:
-            yield number, document
+            yield _Placed(number, where, document)
 
 
-def _encoded(model: Model, documents: Iterator[tuple[int, Document]], begin: Cursor) -> Iterator[Encoded]:
-    """Documents in groups, as ids.
+def _encoded(model: Model, documents: Iterator[_Placed], begin: Cursor, size: int) -> Iterator[Encoded]:
+    """Documents in groups, as ids below `size`.
 
     Raises:
-        CorpusError: the first document is shorter than the cursor says, or is not there.
+        CorpusError: the first document is shorter than the cursor says, or is not there; a pretokenised row has ids
+            of `size` or more.
     """
     offset = begin.offset
     for group in _groups(documents):
-        numbers = [number for number, _ in group]
-        texts = [document for _, document in group if isinstance(document, str)]
+        texts = [document for _, _, document in group if isinstance(document, str)]
         ids: Texts = model.encode(texts)
         if not texts:
-            ids = [bare(document, model) for _, document in group if not isinstance(document, str)]
+            rows = ((where, bare(row, model)) for _, where, row in group if not isinstance(row, str))
+            ids = [require_known(row, where, size, model) for where, row in rows]
         if offset > len(ids[0]):
             break
         offset = 0
-        yield numbers, ids
+        yield [number for number, _, _ in group], ids
     if offset:
         raise CorpusError(f"There is nothing at {begin}: this is not the corpus (or tokenizer) that was begun.")
 
 
-def _groups(documents: Iterator[tuple[int, Document]]) -> Iterator[list[tuple[int, Document]]]:
-    group: list[tuple[int, Document]] = []
+def _groups(documents: Iterator[_Placed]) -> Iterator[list[_Placed]]:
+    group: list[_Placed] = []
     size = 0
-    for number, document in documents:
-        group.append((number, document))
-        size += len(document)
+    for placed in documents:
+        group.append(placed)
+        size += len(placed.document)
         if len(group) == DOCUMENTS_AT_ONCE or size >= TEXT_AT_ONCE:
             yield group
             group, size = [], 0

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
 from ...errors import CorpusError, ModelError
 from .columns import Ids
 
 if TYPE_CHECKING:
     from ..models import Model
-    from .corpus import Corpus
 
 
 def bare(ids: Ids, model: Model) -> Ids:
     """A row of ids without the padding, BOS, EOS or frame at its two ends: rows get theirs anew.
 
+    >>> import numpy as np
     >>> from aquin_nb.engine.models import load_model
     >>> model = load_model("tiny", device="cpu", dtype="float32")
     >>> bare(np.array([model.bos_id, 17, 23, model.eos_id]), model).tolist()
@@ -42,22 +39,28 @@ def vocabulary(model: Model) -> int:
     return int(network.get_input_embeddings().weight.shape[0])
 
 
-def require_known(ids: Ids, numbers: npt.NDArray[np.int32], size: int, model: Model, corpus: Corpus) -> None:
-    """Check that all `ids` [n] of documents `numbers` [n] have an embedding.
+def require_known(ids: Ids, where: str, size: int, model: Model) -> Ids:
+    """The ids [n] of one pretokenised row, all of which have an embedding.
 
     Raises:
-        CorpusError: an id of a pretokenised row has none (the row is named).
-        ModelError: an id of the model's own tokenizer has none.
+        CorpusError: one has none (the row is named).
     """
-    if not len(ids) or int(ids.max()) < size:
-        return
-    at = int((ids >= size).argmax())
-    if corpus.pretokenised:
+    if len(ids) and int(ids.max()) >= size:
         raise CorpusError(
-            f"{corpus.place(int(numbers[at]))}: token id {int(ids[at])} is beyond the {size:,} tokens of"
-            f" {model.info.name}; it was tokenised for another model."
+            f"{where}: token id {int(ids.max())} is beyond the {size:,} tokens of {model.info.name};"
+            " it was tokenised for another model."
         )
-    raise ModelError(
-        f"The tokenizer of {model.info.name} gives the id {int(ids[at])} and the model has {size:,} embeddings:"
-        " they do not belong together. Load the model with its own tokenizer."
-    )
+    return ids
+
+
+def require_own(ids: Ids, size: int, model: Model) -> None:
+    """Check that all ids [n] that the model's tokenizer gave have an embedding.
+
+    Raises:
+        ModelError: one has none.
+    """
+    if len(ids) and int(ids.max()) >= size:
+        raise ModelError(
+            f"The tokenizer of {model.info.name} gives the id {int(ids.max())} and the model has {size:,} embeddings:"
+            " they do not belong together. Load the model with its own tokenizer."
+        )

@@ -74,9 +74,6 @@ class Stream(Source):
     def shuffled(self, seed: int) -> Rows:
         return placed(shards_shuffled(self._dataset, seed), f"{self.name} (shards shuffled by {seed})")
 
-    def facts(self) -> list[object]:
-        return []
-
     def sample(self) -> Rows:
         return islice(self.rows(), SAMPLE_STREAMED)
 

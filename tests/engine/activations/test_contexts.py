@@ -236,6 +236,16 @@ def test_a_tokenizer_of_another_model_is_told(tiny):
     other = Larger(tiny.info, tiny.tokenizer, tiny.backend, tiny.policy)
     with pytest.raises(ModelError, match="gives the id 5000 and the model has 4,096 embeddings"):
         list(contexts(other, open_corpus(["text"])))
+    framed = Model(tiny.info, tiny.tokenizer, tiny.backend, replace(tiny.policy, prefix=(4096,)))
+    with pytest.raises(ModelError, match="gives the id 4096"):
+        contexts(framed, open_corpus(["text"]))
+
+
+def test_a_padding_token_without_an_embedding_is_not_given_to_the_model(tiny):
+    odd = Model(tiny.info, tiny.tokenizer, tiny.backend, replace(tiny.policy, pad_id=4096))
+    batch = next(contexts(odd, open_corpus(["the old sea", "a"]), pack=False))
+    assert not batch.tokens.mask.all()
+    assert batch.tokens.ids.max() < 4096
 
 
 def test_bos_is_put_left_out_or_required(tiny):

@@ -254,6 +254,8 @@ def test_a_pass_can_start_at_any_document_and_blank_ones_have_no_number():
         corpus.documents(-1)
     with pytest.raises(CorpusError, match="read only once and not from document 1 on"):
         open_corpus(iter(["a", "b"])).documents(1)
+    with pytest.raises(CorpusError, match="cannot be looked up"):
+        open_corpus(iter(["a"])).place(0)
 
 
 def test_a_table_is_asked_for_one_column():
