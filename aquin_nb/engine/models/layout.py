@@ -10,7 +10,6 @@ gave in between, one of three equations holds bit for bit, and says which tensor
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -48,11 +47,8 @@ def same(a: Tensor | None, b: Tensor | None) -> bool:
 def roles(x: Tensor, y: Tensor, calls: Sequence[Call]) -> tuple[dict[str, Role], str]:
     """The roles of one block by the second half of their sites' names, and in a few words why others are lacking.
 
-    `calls` are in the order in which they ended. A module that is called more than once (one dropout for both branches)
-    has no one tensor of its own, and plays no role.
+    `calls` are in the order in which they ended.
     """
-    times = Counter(id(call.module) for call in calls)
-    calls = [call for call in calls if times[id(call.module)] == 1]
     found, why = _sequential(x, y, calls), ""
     if not found:
         found, why = _parallel(x, y, calls), "its attention and its MLP work side by side on the block's input"

@@ -37,11 +37,11 @@ class _Watch:
     ) -> None:
         self.survey = Survey()
         self.modules, self.blocks, self.points = modules, blocks, points
-        self.runs: Counter[str] = Counter()
+        self.runs: Counter[int] = Counter()  # by the module's id
         self.inside: str | None = None  # the path of the block that is running
         self.x: Tensor | None = None
         self.calls: list[Call] = []
-        self.seen: dict[str, list[Tensor]] = {}  # by hook point
+        self.seen: dict[int, Tensor] = {}  # at hook points, by their ids
         self.stream: Tensor | None = None  # the last block's output
 
     def over(self, run: Callable[[], object]) -> Survey:
@@ -51,8 +51,8 @@ class _Watch:
                 handles.append(self.modules[path].register_forward_pre_hook(self._enter(path), with_kwargs=True))
             for path, module in self.modules.items():
                 handles.append(module.register_forward_hook(self._leave(path), with_kwargs=True))
-            for name, point in self.points.items():
-                handles.append(point.register_forward_hook(self._pass(name)))
+            for point in {id(point): point for point in self.points.values()}.values():  # one may have two names
+                handles.append(point.register_forward_hook(self._pass))
             with torch.no_grad():
                 run()
         finally:
@@ -70,16 +70,14 @@ class _Watch:
 
         return hook
 
-    def _pass(self, name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Untyped, output: Untyped) -> None:
-            if isinstance(output, Tensor):
-                self.seen.setdefault(name, []).append(output.clone())
-
-        return hook
+    def _pass(self, point: nn.Module, args: Untyped, output: Untyped) -> None:
+        self.runs[id(point)] += 1
+        if isinstance(output, Tensor):
+            self.seen[id(point)] = output.clone()
 
     def _leave(self, path: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Untyped, kwargs: Untyped, output: Untyped) -> None:
-            self.runs[path] += 1
+            self.runs[id(module)] += 1
             made = first_tensor(output)
             if made is not None and made.shape[:2] == (ROWS, TOKENS) and made.ndim == 3:
                 self.survey.add(path, Tap(module, "output", replaceable=True), made.shape[2])
@@ -125,26 +123,22 @@ class _Watch:
                 if point not in self.points:
                     self.survey.lacking[name] = "TransformerLens has no hook there"
                     continue
-                shown = self.seen.get(point, [])
-                if len(shown) != 1 or not same(shown[0], role.value):
+                if not same(self.seen.get(id(self.points[point])), role.value):
                     self.survey.lacking[name] = "TransformerLens reads another place under that name"
                     continue
                 tap = Tap(self.points[point], "output", tap.via, tap.replaceable)
             self.survey.add(name, tap, role.value.shape[2])
 
     def _count(self) -> None:
-        """A module that runs twice gives two values, and one that does not run gives none: neither can be read."""
-        for path in self.modules:
-            if self.runs[path] == 1:
-                continue
-            self.survey.taps.pop(path, None)
-            times = f"it runs {self.runs[path]} times in one pass" if self.runs[path] else "it does not run"
-            self.survey.lacking[path] = times
-            if path in self.blocks and self.runs[path]:
-                prefix = f"blocks.{self.blocks[path]}"
-                for name in [name for name in self.survey.taps if name.startswith(f"{prefix}.")]:
-                    del self.survey.taps[name]
-                self.survey.lacking[prefix] = times
+        """A module that does not run gives no value, and one that runs twice gives two: neither can be read."""
+        for path, module in self.modules.items():
+            if not self.runs[id(module)]:
+                self.survey.lacking[path] = "it does not run"
+        for name, tap in list(self.survey.taps.items()):
+            times = self.runs[id(tap.module)]
+            if times != 1:
+                del self.survey.taps[name]
+                self.survey.lacking[name] = f"it runs {times} times in one pass"
 
 
 def survey(

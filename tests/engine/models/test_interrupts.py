@@ -24,14 +24,14 @@ def hooks(model: Model) -> int:
 def readings(model: Model) -> dict[str, Callable[[], object]]:
     tokens = model.tokenize(["In the beginning", "x"])
 
-    def same(x: Tensor) -> Tensor:
-        return x
+    def double(x: Tensor) -> Tensor:
+        return 2 * x
 
     return {
         "activations": lambda: model.activations(tokens, SITES),
-        "residuals": lambda: model.residuals(tokens, [1, 4]),
-        "logits": lambda: model.logits(tokens, replace=("blocks.1.hook_mlp_out", same)),
-        "logits before a block": lambda: model.logits(tokens, replace=("blocks.1.hook_resid_pre", same)),
+        "residuals": lambda: model.residuals(tokens, [2]),
+        "logits": lambda: model.logits(tokens, replace=("blocks.1.hook_mlp_out", double)),
+        "logits before a block": lambda: model.logits(tokens, replace=("blocks.1.hook_resid_pre", double)),
     }
 
 
@@ -47,7 +47,7 @@ def test_no_hook_is_left(name: str, error: type[BaseException], request: pytest.
         raise error("in the middle")
 
     for what, work in works.items():
-        handle = model.backend.modules["model.layers.2.mlp"].register_forward_hook(fail)
+        handle = model.backend.modules["model.layers.1.mlp"].register_forward_hook(fail)
         try:
             with pytest.raises(error, match="in the middle"):
                 work()

@@ -257,10 +257,10 @@ def test_a_module_that_runs_twice_has_no_one_value() -> None:
     hf = small("llama", SMALL)
     hf.model.layers[1].mlp = hf.model.layers[0].mlp
     backend = HuggingFaceBackend(hf, 2, causal=True)
-    assert "model.layers.0.mlp" not in backend.survey.taps
-    assert "2 times" in backend.survey.lacking["model.layers.0.mlp"]
-    assert "blocks.1.hook_mlp_out" not in backend.survey.taps
-    assert "blocks.1.hook_resid_post" in backend.survey.taps
+    for name in ("model.layers.0.mlp", "blocks.0.hook_mlp_out"):
+        assert name not in backend.survey.taps
+        assert backend.survey.lacking[name] == "it runs 2 times in one pass"
+    assert offered(backend) == {"hook_resid_pre", "hook_resid_post"}
 
 
 def test_a_batch_in_halves_has_the_same_rows(plain: Model, texts: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
