@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .jobs import Job
     from .results import Capture, SaeAlign, SaeDiff, SaeTrain, open_capture, open_training
     from .session import Session, sae_align
+    from .sweep import SaeSweep, open_sweep
     from .verbs.bare import sae_resume, sae_train
     from .verbs.compare import compare_captures
 
@@ -31,6 +32,7 @@ __all__ = [
     "Job",
     "SaeAlign",
     "SaeDiff",
+    "SaeSweep",
     "SaeTrain",
     "Session",
     "SparseAutoencoder",
@@ -42,6 +44,7 @@ __all__ = [
     "load_model",
     "open_activations",
     "open_capture",
+    "open_sweep",
     "open_training",
     "sae_align",
     "sae_resume",
@@ -54,6 +57,7 @@ _HOMES = {
     "Job": ".jobs",
     "SaeAlign": ".results",
     "SaeDiff": ".results",
+    "SaeSweep": ".sweep",
     "SaeTrain": ".results",
     "Session": ".session",
     "SparseAutoencoder": ".engine.sae",
@@ -64,6 +68,7 @@ _HOMES = {
     "load_model": ".engine.models",
     "open_activations": ".collection",
     "open_capture": ".results",
+    "open_sweep": ".sweep",
     "open_training": ".results",
     "sae_align": ".session",
     "sae_resume": ".verbs.bare",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..engine.sae import Architecture, SparseAutoencoder, TrainConfig
 from ..jobs import Job
 from ..results import SaeAlign, SaeDiff, SaeTrain
+from ..sweep import SaeSweep
 from .align import sae_align
 from .diff import sae_diff
+from .sweep import sae_sweep
 from .train import session_resume, session_train
 
 if TYPE_CHECKING:
@@ -125,6 +127,63 @@ class SaeVerbs:
         >>> session.sae.resume("overnight").wait()   # doctest: +SKIP
         """
         return session_resume(self._session, name, layer, config)
+
+    def sweep(
+        self,
+        layers: Literal["all"] | Sequence[int | str] = "all",
+        *,
+        corpus: Any = None,
+        text_key: str = "text",
+        activations: Any = None,
+        tokens: int | None = None,
+        config: TrainConfig | dict[str, Any] | str | Path | None = None,
+        quick: bool = False,
+        architecture: Architecture | None = None,
+        d_sae: int | None = None,
+        k: int | None = None,
+        steps: int | None = None,
+        seed: int | None = None,
+        name: str | None = None,
+        output: str | Path | None = None,
+    ) -> Job[SaeSweep]:
+        """One small dictionary a layer, over one collection pass and one training pass of the same tokens.
+
+        The table compares layers; it does not pick one, and says why (`SaeSweep.card.caution`).
+
+        Args:
+            layers: "all", or layers and hooks such as "blocks.3.hook_mlp_out".
+            corpus, text_key: as `train`. tokens: rows a layer; default 50,000, 10,000 with `quick`.
+            activations: a store that holds the layers already (`collect_activations`); no forward pass then.
+            config: as `train`, the same for all layers; the arguments here win over it.
+            d_sae: default 4 × d_model. k: default 32. steps: default 1,000, 300 with `quick`.
+            name: `load_sae(user=name, layer=...)` finds each of them. output: a folder of your own instead.
+
+        When cancelled, the dictionaries so far are kept, and `aquin_nb.sae_resume(path)` goes on with each.
+
+        Raises:
+            at once: ModelError, DictionaryError, CorpusError, StoreError, OutputError, NoSpace, SessionError.
+            from `wait()`: the same, OutOfMemory, and Cancelled.
+
+        >>> sweep = session.sae.sweep([2, 6, 10, 14], tokens=20_000).wait()   # doctest: +SKIP
+        >>> sweep.frame[["layer", "fvu"]], sweep[10].path                      # doctest: +SKIP
+        """
+        return sae_sweep(
+            self._session,
+            layers,
+            corpus=corpus,
+            text_key=text_key,
+            activations=activations,
+            tokens=tokens,
+            config=config,
+            quick=quick,
+            architecture=architecture,
+            d_sae=d_sae,
+            k=k,
+            steps=steps,
+            seed=seed,
+            name=name,
+            output=output,
+        )
 
     def diff(
         self,

@@ -77,7 +77,7 @@ def training_figure(card: SaeTrainCard, history: pd.DataFrame) -> go.Figure:
     if len(shown) < len(history):
         sub.append(f"{count(len(shown))} of {count(len(history))} points")
     below = [words.state(card), *(f"Advice: {text}" for text in card.advice)]
-    return _finished(figure, card, sub, height=560, above=words.held_out(card.held_out), below=below)
+    return finished(figure, card, sub, height=560, above=words.held_out(card.held_out), below=below)
 
 
 def _density(figure: Any, counts: list[int], place: dict[str, int]) -> None:
@@ -129,7 +129,7 @@ def diff_figure(card: SaeDiffCard, features: pd.DataFrame) -> go.Figure:
     sub = [f"{count(card.n_changed)} of {count(card.n_features)} changed", f"mean |Δ| {number(card.mean_abs_delta)}"]
     if len(drawn) < len(features):
         sub.append(f"{count(len(drawn))} of {count(len(features))} features drawn")
-    return _finished(figure, card, sub, height=480)
+    return finished(figure, card, sub, height=480)
 
 
 def align_figure(card: SaeAlignCard, pairs: pd.DataFrame) -> go.Figure:
@@ -151,7 +151,7 @@ def align_figure(card: SaeAlignCard, pairs: pd.DataFrame) -> go.Figure:
     figure.update_yaxes(title_text="pairs", row=1, col=1)
     figure.update_yaxes(title_text="share of pairs above", range=[0, 1.02], tickformat=".0%", row=1, col=2)
     sub = [f"mean {number(card.mean_cosine)}", f"{percent(card.share_above_0_7)} above 0.7"]
-    return _finished(figure, card, sub, height=400)
+    return finished(figure, card, sub, height=400)
 
 
 def capture_figure(card: ActivationCaptureCard, norms: pd.DataFrame | None = None) -> go.Figure:
@@ -171,7 +171,7 @@ def capture_figure(card: ActivationCaptureCard, norms: pd.DataFrame | None = Non
         )
     figure.update_xaxes(title_text="layer")
     figure.update_yaxes(title_text="norm")
-    figure = _finished(figure, card, [f"{count(card.n_probes)} probes", f"position {card.position}"], height=380)
+    figure = finished(figure, card, [f"{count(card.n_probes)} probes", f"position {card.position}"], height=380)
     return figure.update_layout(showlegend=True)
 
 
@@ -192,11 +192,11 @@ def store_figure(card: ActivationStoreCard, sites: pd.DataFrame) -> go.Figure:
         )  # fmt: skip
     figure.update_xaxes(type="category", tickangle=-35 if len(sites) > 3 else 0)
     figure.update_yaxes(title_text="norm", type="log")
-    figure = _finished(figure, card, [f"{count(card.rows)} {card.unit}s", card.dtype], height=400)
+    figure = finished(figure, card, [f"{count(card.rows)} {card.unit}s", card.dtype], height=400)
     return figure.update_layout(showlegend=True)
 
 
-def _finished(
+def finished(
     figure: Any, card: Card, sub: list[str], *, height: int, above: Sequence[str] = (), below: Sequence[str] = ()
 ) -> Any:
     """Title and a plain look, with lines of text above and below; plotly reads a little HTML, so texts are escaped."""

@@ -20,6 +20,7 @@ from ..cards import (
     Card,
     SaeAlignCard,
     SaeDiffCard,
+    SaeSweepCard,
     SaeTrainCard,
     SessionCard,
 )
@@ -35,6 +36,7 @@ FRAMES: Final = {
     "saeTrain": "history",
     "activationCapture": "probes",
     "activationStore": "sites",
+    "saeSweep": "layers",
     "saeDiff": "features",
     "saeAlign": "pairs",
 }
@@ -87,6 +89,8 @@ def _body(card: Card, data: pd.DataFrame | None) -> str:
         return snapshots.capture(card, data)
     if isinstance(card, ActivationStoreCard):
         return snapshots.store(card)
+    if isinstance(card, SaeSweepCard):
+        return snapshots.sweep(card)
     if isinstance(card, SaeDiffCard):
         return snapshots.diff(card, data)
     if isinstance(card, SaeAlignCard):

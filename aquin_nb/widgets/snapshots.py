@@ -11,6 +11,7 @@ from ..cards import (
     Card,
     SaeAlignCard,
     SaeDiffCard,
+    SaeSweepCard,
     SaeTrainCard,
     SessionCard,
 )
@@ -180,6 +181,39 @@ def _span(median: float, largest: float) -> str:
         f'<div style="display:flex;width:160px;height:9px;margin-top:5px;background-color:rgba(128, 128, 128, 0.14)">'
         f'<div style="width:{low:.1f}%;background-color:{parts.LINE}"></div>'
         f'<div style="width:{high:.1f}%;background-color:rgba(61, 127, 217, 0.4)"></div></div>'
+    )
+
+
+def sweep(card: SaeSweepCard) -> str:
+    """Header, the caution, one row a layer."""
+    corpus = card.corpus
+    head = parts.header(
+        card,
+        [
+            parts.model_words(card),
+            plural(len(card.members), "dictionary", "dictionaries"),
+            None if corpus is None else f"{count(corpus.tokens)} rows of {corpus.name}",
+        ],
+    )
+    body = parts.line(esc(parts.ended(card)))
+    if card.members:
+        body += _layers(card)
+    return head + body + parts.note("idle", "How not to read this", text=card.caution) + _end(card)
+
+
+def _layers(card: SaeSweepCard) -> str:
+    rows = pd.DataFrame([member.model_dump() for member in card.members])
+    rows[" "] = rows["fvu"].astype(float)
+    named = ["layer"] if rows["layer"].notna().all() and rows["layer"].is_unique else ["hook"]
+    columns = [*named, "fvu", " ", "recon_mse", "mean_norm", "cosine", "l0", "dead_share", "verdict"]
+    most = float(rows["fvu"].max()) or 1.0
+    return table(
+        rows[columns],
+        limit=len(rows),
+        height=420,
+        search=len(rows) > 12,
+        labels={"fvu": "FVU", "recon_mse": "recon MSE", "mean_norm": "mean norm", "l0": "L0", "dead_share": "dead"},
+        render={"layer": index_cell, " ": lambda fvu: parts.bar(fvu / most), "dead_share": percent},
     )
 
 

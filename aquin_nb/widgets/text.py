@@ -95,9 +95,9 @@ def duration(seconds: float | None) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def plural(n: int, noun: str) -> str:
+def plural(n: int, one: str, many: str | None = None) -> str:
     """
-    >>> plural(1, "token"), plural(1200, "text")
-    ('1 token', '1,200 texts')
+    >>> plural(1, "token"), plural(1200, "text"), plural(2, "dictionary", "dictionaries")
+    ('1 token', '1,200 texts', '2 dictionaries')
     """
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
