@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -56,6 +57,38 @@ def _parser() -> argparse.ArgumentParser:
     _places(capture)
     capture.set_defaults(run=_capture)
 
+    collect = commands.add_parser("collect-activations", help="keep a corpus' activations on disk, to train on")
+    _model(collect, dtype="--model-dtype")
+    collect.add_argument("--layers", help="numbers or hooks: 3,7 or blocks.3.hook_mlp_out; default: the catalogue's")
+    collect.add_argument("--corpus", help="a file, a folder, a hub name or packaged; default: OpenWebText, if reached")
+    collect.add_argument("--text-key", default="text", help="the key that holds the text of a row")
+    collect.add_argument("--checkpoint", help="read a fine-tuned checkpoint instead of the base weights")
+    for name in ("tokens", "seed", "context-size", "batch-size"):
+        collect.add_argument(f"--{name}", type=int)
+    collect.add_argument("--dtype", dest="stored", default="auto", help="on disk: auto, float16, bfloat16 or float32")
+    collect.add_argument("--resume", action="store_true", help="go on with what --name or --output holds")
+    _places(collect)
+    collect.set_defaults(run=_collect)
+
+    kept = commands.add_parser("activations", help="list, check, shorten, join and remove what was kept")
+    kept_verbs = kept.add_subparsers(required=True, metavar="VERB")
+    for verb, text in (
+        ("list", "every store and capture under $AQUIN_HOME"),
+        ("stat", "what a store or capture holds"),
+        ("verify", "compare every byte with the recorded hashes"),
+        ("trim", "keep the first rows of a store"),
+        ("merge", "make one store of the parts of several processes"),
+        ("remove", "remove a store or capture"),
+    ):
+        parser_of = kept_verbs.add_parser(verb, help=text)
+        parser_of.set_defaults(run=_ACTIVATIONS[verb])
+        if verb != "list":
+            parser_of.add_argument("path", help="the folder or URL")
+        if verb == "trim":
+            parser_of.add_argument("rows", type=int)
+        if verb == "remove":
+            parser_of.add_argument("--yes", action="store_true", help="do not ask")
+
     sae = commands.add_parser("sae", help="train, diff and align dictionaries").add_subparsers(
         required=True, metavar="VERB"
     )
@@ -99,10 +132,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _model(parser: argparse.ArgumentParser) -> None:
+def _model(parser: argparse.ArgumentParser, dtype: str = "--dtype") -> None:
     parser.add_argument("--model", default="tiny", help="slug, hub id, folder or GGUF file (default: tiny)")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--dtype", default="auto")
+    parser.add_argument(dtype, dest="dtype", default="auto", help="of the model's weights")
     parser.add_argument("--backend", default="transformer-lens", choices=["transformer-lens", "huggingface"])
 
 
@@ -155,6 +188,99 @@ def _capture(args: argparse.Namespace) -> None:
         output=args.output,
     )
     print(result)
+
+
+def _collect(args: argparse.Namespace) -> None:
+    from .engine.activations.contexts import EXCLUDE
+    from .progress import attend
+    from .verbs.collect import collect_activations
+    from .verbs.ranks import rank_of
+
+    rank = rank_of(os.environ)
+    if rank is not None:
+        if args.name is None and args.output is None:
+            raise AquinError("Several processes collect into one place: say which by --name or --output.")
+        args.device = rank.device(args.device)
+    layers = None if args.layers is None else [int(one) if one.isdecimal() else one for one in args.layers.split(",")]
+    keys = ["tokens", "text_key", "seed", "context_size", "batch_size", "checkpoint", "name", "output", "resume"]
+    job = collect_activations(
+        _session(args),
+        args.corpus,
+        layers=layers,
+        dtype=args.stored,
+        token_key=None,
+        split="train",
+        pack=None,
+        bos=None,
+        exclude=EXCLUDE,
+        part=None if rank is None else rank[:2],
+        **{key: getattr(args, key) for key in keys},
+    )
+    result = attend(job)
+    if rank is not None and not result.card.complete:
+        print(f"Part {rank.rank} of {rank.world} is complete; the last process to end makes them one store.")
+    else:
+        print(result)
+
+
+def _list(args: argparse.Namespace) -> None:
+    from .verbs.activations import kept_activations
+
+    found = kept_activations()
+    for one in found:
+        print(one.line())
+        if one.problem:
+            print(f"  {one.problem}")
+    if not found:
+        print("There are no activation stores or captures yet.")
+
+
+def _stat(args: argparse.Namespace) -> None:
+    from .verbs.activations import described
+
+    print("\n".join(described(args.path)))
+
+
+def _verify(args: argparse.Namespace) -> None:
+    from .verbs.activations import verified
+
+    print(verified(args.path))
+
+
+def _trim(args: argparse.Namespace) -> None:
+    from .engine.activations.trim import trim
+
+    print(trim(args.path, args.rows))
+
+
+def _merge(args: argparse.Namespace) -> None:
+    from .engine.activations.merge import merge
+
+    print(merge(args.path))
+
+
+def _remove(args: argparse.Namespace) -> None:
+    from .files import human_bytes
+    from .verbs.activations import kept_at, removed
+
+    print(kept_at(args.path).line())
+    if not args.yes:
+        if not sys.stdin.isatty():
+            raise AquinError("Nothing was removed: add --yes to remove it without being asked.")
+        if input("Remove it? [y/N] ").strip().lower() not in ("y", "yes"):
+            print("Nothing was removed.")
+            return
+    print(f"Removed; {human_bytes(removed(args.path))} are free again.")
+
+
+_ACTIVATIONS = {
+    "list": _list,
+    "stat": _stat,
+    "verify": _verify,
+    "trim": _trim,
+    "merge": _merge,
+    "remove": _remove,
+}
 
 
 def _numbers(text: str) -> list[int]:

@@ -30,6 +30,7 @@ class Job(Generic[T]):
         stage: what it is doing now, with its own count: `collect 12,288 of 100,000 tokens`.
         error: the exception of a failed or cancelled job.
         output: the file it is to write, if it is one.
+        notes: what whoever waits for it should know, such as the room it needs on disk.
 
     >>> queue = JobQueue("example")
     >>> job = queue.submit("add", lambda control: 1 + 1)
@@ -50,6 +51,7 @@ class Job(Generic[T]):
         self.progress = 0.0
         self.error: BaseException | None = None
         self.output = output
+        self.notes: list[str] = []
         self._work = work
         self._stages = stages or {}
         self._control = Control(on_tick=self._on_tick)

@@ -98,8 +98,9 @@ def _kernel() -> bool:
 
 
 def terminal(job: Job[T]) -> T:
-    """Wait for a job and show its progress on standard error: a moving line on a terminal, else a line every 5 %."""
+    """Wait for a job, its notes and progress on standard error: a moving line on a terminal, else a line every 5 %."""
     moving, said = sys.stderr.isatty(), -1
+    sys.stderr.writelines(f"{note}\n" for note in job.notes)
     while job.status not in FINISHED:
         text = f"{job.name}: {job.progress:.0%} {job.stage}"
         if moving:

@@ -1,11 +1,12 @@
 """The terminal speaks the same words, prints one line for an error, and tells the shell how it ended."""
 
+import io
 import json
 from pathlib import Path
 
 import pytest
 
-from aquin_nb import open_capture
+from aquin_nb import open_activations, open_capture
 from aquin_nb.cli import main
 
 
@@ -42,9 +43,81 @@ def test_a_capture_stores_features_under_a_dictionary(home: Path) -> None:
     assert capture.manifest["sae"]["layer"] == 3
 
 
+COLLECT = ["collect-activations", "--corpus", "packaged", "--layers", "2,blocks.3.hook_mlp_out", "--tokens", "2000"]
+
+
+def test_activations_are_collected_looked_at_and_removed(capsys: pytest.CaptureFixture[str], home: Path) -> None:
+    assert main([*COLLECT, "--name", "kept", "--dtype", "float32"]) == 0
+    said = capsys.readouterr()
+    assert "2,000 tokens at blocks.2.hook_resid_post, blocks.3.hook_mlp_out of tiny" in said.out
+    assert said.err.startswith("About 2.1 MB on disk;")
+    folder = home / "activations" / "tiny" / "kept"
+    assert main(["activations", "list"]) == 0
+    assert "2,000 rows" in capsys.readouterr().out
+    assert main(["activations", "stat", str(folder)]) == 0
+    assert "blocks.3.hook_mlp_out [128]" in capsys.readouterr().out
+    assert main(["activations", "verify", str(folder)]) == 0
+    assert "is sound: 2,000 rows" in capsys.readouterr().out
+    assert main(["activations", "trim", str(folder), "500"]) == 0
+    assert main([*COLLECT, "--name", "kept", "--dtype", "float32", "--resume"]) == 0
+    assert open_activations(folder).store.rows == 2000
+    (folder / "mine.txt").write_text("not yours")
+    assert main(["activations", "remove", str(folder), "--yes"]) == 0
+    assert [path.name for path in folder.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID")],
+    ids=["torchrun", "slurm"],
+)
+def test_processes_share_a_collection(
+    names: tuple[str, str, str], capsys: pytest.CaptureFixture[str], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_STEP_ID", "0")
+    for rank, said in enumerate(("Part 0 of 2 is complete", "2,000 tokens")):
+        for name, value in zip(names, (str(rank), "2", str(rank)), strict=True):
+            monkeypatch.setenv(name, value)
+        assert main([*COLLECT, "--name", "shared"]) == 0
+        assert said in capsys.readouterr().out
+    store = open_activations(home / "activations" / "tiny" / "shared").store
+    assert store.complete
+    assert {chunk.file[:10] for chunk in store.chunks} == {"chunks/r00", "chunks/r01"}
+    assert store.verify() == 2000
+
+
+def test_nothing_is_removed_that_is_not_ours_or_without_a_yes(
+    capsys: pytest.CaptureFixture[str], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["capture-activations", "--count", "3", "--layers", "2", "--name", "c"]) == 0
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    folder = home / "captures" / "c"
+    for words, problem in (
+        ([str(folder)], "add --yes"),
+        ([str(home), "--yes"], "has no manifest.json"),
+        ([str(home / "nowhere"), "--yes"], "is not there"),
+    ):
+        assert main(["activations", "remove", *words]) == 1
+        assert problem in capsys.readouterr().err
+    assert main(["activations", "verify", str(folder)]) == 0
+    assert main(["activations", "remove", str(folder), "--yes"]) == 0
+    assert not folder.exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        ([*COLLECT, "--layers", "3,9"], "layer"),
+        ([*COLLECT, "--layers", "3,,4"], "site"),
+        ([*COLLECT, "--tokens", "0"], "tokens must be a whole number"),
+        ([*COLLECT, "--context-size", "0"], "context_size=0"),
+        ([*COLLECT, "--batch-size", "0"], "batch_size=0"),
+        ([*COLLECT, "--dtype", "int8"], "int8"),
+        ([*COLLECT, "--seed", "-1"], "seed"),
+        ([*COLLECT, "--resume"], "say which by name= or output="),
+        ([*COLLECT, "--output", "nowhere://x"], "nowhere"),
+        (["activations", "stat", "nothing"], "nothing is not there"),
+        (["activations", "merge", "nothing"], "nothing is not there"),
         (["capture-activations", "--encode-sae"], "add --sae PATH"),
         (["capture-activations", "--sae", "x.pt"], "do nothing without --encode-sae"),
         (["capture-activations", "--encode-sae", "--sae", "nothing.pt"], "no dictionary at nothing.pt"),

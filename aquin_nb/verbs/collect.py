@@ -12,8 +12,9 @@ from .. import home
 from ..cards import ActivationStoreCard, Artifact, CorpusRef, SiteStatistics
 from ..collection import CARD, Activations
 from ..control import Control
-from ..engine.activations.chunks import row_bytes
+from ..engine.activations.chunks import dtype_name, row_bytes
 from ..engine.activations.collect import collect, sites_of
+from ..engine.activations.contexts import contexts
 from ..engine.activations.corpus import Corpus, open_corpus
 from ..engine.activations.places import place_of
 from ..engine.activations.store import Store
@@ -72,16 +73,21 @@ def collect_activations(
     place = place_of(folder)
     if any(str(job.output) == place.address for job in session.jobs.unfinished()):
         raise OutputError(f"{place.address} is being written by a job that has not finished.")
-    if not resume and place.sizes():
+    if not resume and part is None and place.sizes():  # of several processes others may have begun
         raise OutputError(
             f"{place.address} holds something already; nothing was written. Choose another name= or output=, or go on"
             " with what it holds: resume=True."
         )
     widest = "float32" if dtype == "float32" else "float16"
     size = wanted * row_bytes(sum(site.width for site in sites), widest)
-    if not resume:
+    if not resume and part is None:  # of several each asks for its own share
         place.require_space(size, f"Keeping {wanted:,} rows of {sum(site.width for site in sites):,} {widest} values")
+    dtype_name(dtype)
     opened = open_corpus(corpus, text_key=text_key, token_key=token_key, split=split, seed=seed)
+    usual = CONTEXT_EMBEDDING if model.mode == "embedding" else CONTEXT
+    cut = usual if context_size is None else context_size
+    rows = 1 if batch_size is None else batch_size
+    contexts(model, opened, cut, batch_size=rows, pack=pack, bos=bos, exclude=exclude)  # refuses what cannot be; lazy
 
     card = ActivationStoreCard(
         name=run,
@@ -95,7 +101,7 @@ def collect_activations(
     )
     settings: dict[str, Any] = {
         "tokens": wanted,
-        "context_size": context_size or (CONTEXT_EMBEDDING if model.mode == "embedding" else CONTEXT),
+        "context_size": cut,
         "batch_size": batch_size,
         "pack": pack,
         "bos": bos,
@@ -106,6 +112,7 @@ def collect_activations(
     }
     collection = _Collection(session, opened, sites, place, checkpoint, settings, card)
     job: Job[Activations] = Job(f"collect {run}", collection.run, None, Path(place.address))
+    job.notes += card.notes
     session.jobs.add(job)
     return job
 

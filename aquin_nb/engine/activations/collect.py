@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...control import Control
 from ...errors import CorpusError, ModelError, OutputError, StoreError
-from .batching import measured_rows
+from .batching import measured_rows, usual_rows
 from .chunks import DTYPES, chunk_of, dtype_name, row_bytes
 from .contexts import EXCLUDE, exclusions
 from .corpus import Corpus
@@ -66,10 +66,10 @@ def collect(
         output: a new or empty folder, or a URL that fsspec knows.
         context_size: tokens a row, BOS included.
         batch_size: rows a forward pass; None takes 2,048 tokens on a CPU and 16,384 on an accelerator, and for a large
-            collection measures what is fastest.
+            collection of one process measures what is fastest.
         pack, bos, exclude: see `contexts`.
         dtype: on disk: float16, bfloat16, float32, or auto: bfloat16 for a bfloat16 model (exact), else float16 if the
-            first batch fits into it with room, else bfloat16.
+            first batch fits into it with room (of several ranks: in any case), else bfloat16.
         minimum: fewer rows than this are an error (the trainer passes one batch); nothing is left behind then.
         chunk_rows: rows a chunk, which is what a kill may lose; None keeps chunks below 32 MB (of very large stores
             256 MB) and a twentieth of `tokens` (1,000 rows at least).
@@ -101,8 +101,12 @@ def collect(
     if before is None:
         place.require_space(tokens * row_bytes(width, widest), f"Keeping {tokens:,} rows of {width:,} {widest} values")
     if batch_size is None:
-        measured = before["batch_size"] if before is not None else measured_rows(model, found, context_size, tokens)
-        batch_size = int(measured)
+        if before is not None:
+            batch_size = int(before["batch_size"])
+        elif part is None:
+            batch_size = measured_rows(model, found, context_size, tokens)
+        else:
+            batch_size = usual_rows(model, context_size)  # ranks would measure different ones: no store of one kind
     reading = Reading(
         model, corpus, found, context_size, batch_size, pack, bos, tuple(exclude), part if part is not None else (0, 1)
     )
@@ -114,7 +118,7 @@ def collect(
         first = next(passes, None)
         if first is None:
             raise CorpusError(f"{corpus.name} gives no token to analyse; give a corpus with longer texts.")
-        dtype = _chosen_dtype(dtype, model, first.x)
+        dtype = _chosen_dtype(dtype, first.x, part)
         if chunk_rows is None:
             chunk_rows = min(chunk_of(width, dtype, a_rank), max(1000, a_rank // CHUNKS))  # the same for all ranks
         passes = chain([first], passes)
@@ -215,11 +219,13 @@ def _joined(place: Place) -> Store:
         return store
 
 
-def _chosen_dtype(wanted: str, model: Model, first: dict[str, Tensor]) -> str:
+def _chosen_dtype(wanted: str, first: dict[str, Tensor], part: Part | None) -> str:
     if wanted != "auto":
         return wanted
     if all(x.dtype == torch.bfloat16 for x in first.values()):
         return "bfloat16"
+    if part is not None:
+        return "float16"  # a choice by the first batch could differ from rank to rank
     limit = torch.finfo(DTYPES["float16"]).max
     fits = all(float(x.abs().amax()) * HEADROOM <= limit for x in first.values())
     return "float16" if fits else "bfloat16"
