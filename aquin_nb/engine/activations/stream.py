@@ -198,8 +198,6 @@ class ShuffledStream(Stream):
         """Which of the rows `start` to `stop` of the source are held out."""
         return self._held.has(start, stop)
 
-    _is_held_out = is_held_out
-
     def fingerprint(self) -> str:
         """Hex SHA-256 that tells whether data are the same, for a resume.
 

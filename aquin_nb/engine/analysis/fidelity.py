@@ -177,7 +177,7 @@ def _joined(store: Store, stream: ShuffledStream, model: Model, size: int) -> ND
     first = 0
     for chunk in range(len(store.chunks)):
         rows = np.arange(first, first + store.chunks[chunk].rows)
-        held = rows[stream._is_held_out(first, first + len(rows))]
+        held = rows[stream.is_held_out(first, first + len(rows))]
         if len(held):
             read = store.read(chunk)
             documents, positions, ids = (

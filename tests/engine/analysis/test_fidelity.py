@@ -259,7 +259,7 @@ def test_what_a_store_does_not_keep_breaks_a_text(
         store = writer.close()
     eos = plain.eos_id
     stream = ShuffledStream(store, 1, held_out=0.99)
-    monkeypatch.setattr(stream, "_is_held_out", lambda start, stop: torch.ones(stop - start, dtype=torch.bool).numpy())
+    monkeypatch.setattr(stream, "is_held_out", lambda start, stop: torch.ones(stop - start, dtype=torch.bool).numpy())
     assert held_out_rows(plain, store, stream) == [[0, 11, 12, eos, 14, 15], [0, 16, 17]]
     monkeypatch.setattr(plain.policy.__class__, "frame", 0)
     monkeypatch.setattr(plain, "framed", list)
