@@ -85,7 +85,8 @@ class LiveStream(Stream):
         held_out: share of the documents, at most 0.5; so many rows of them, next to `rows`, are given by `held_out`.
         buffer_rows: rows in memory; None takes 512 MB of them. At least six batches and three forward passes.
         dtype: of batches: float32, bfloat16 or float16.
-        control: progress while the buffer is filled (stage "collect"), and cancelling.
+        control: progress while the buffer is filled (stage "collect"), and cancelling what is under way. What is asked
+            for after a cancel is given: a training that was stopped still judges what it has.
 
     Attributes:
         rows: training rows of an epoch; fewer, once that is known, where the corpus has fewer.
@@ -158,9 +159,9 @@ class LiveStream(Stream):
         """Rows of the first held-out documents, float32 [m, sum(widths)], in order; at most `held_out_rows`."""
         wanted = self.held_out_rows if max_rows is None else min(max_rows, self.held_out_rows)
         if len(self._held) < wanted:
-            parts, count = [self._held[:0]], 0
+            parts, count, control = [self._held[:0]], 0, _watched(self._control)
             for forward in self._harvests.passes(self.is_held_out):
-                self._control.check()
+                control.check()
                 parts.append(forward.rows().to("cpu", torch.float32))
                 count += forward.count
                 if count >= wanted:
@@ -258,7 +259,7 @@ class _Window:
     """Forward passes by the numbers of their rows; each is forgotten once it was run."""
 
     def __init__(self, control: Control) -> None:
-        self._control = control
+        self._control = _watched(control)
         self._waiting: deque[tuple[int, Forward]] = deque()
 
     def add(self, first: int, forward: Forward) -> None:
@@ -326,6 +327,11 @@ class _Opening:
         finally:
             if self._at > len(self._kept):  # nobody can go on from there: give the buffer back
                 self._going = None
+
+
+def _watched(control: Control) -> Control:
+    """What asks for a stop from now on."""
+    return Control() if control.cancelled else control
 
 
 def _numbered(forwards: Iterable[Forward]) -> Iterator[tuple[int, Forward]]:
