@@ -38,11 +38,7 @@ class Activations(Result):
 
     @property
     def frames(self) -> dict[str, pd.DataFrame]:
-        import pandas as pd
-
-        columns = ["hook", "layer", "d_in", "mean_norm", "median_norm", "max_norm", "outliers"]
-        sites = pd.DataFrame([site.model_dump() for site in self.card.sites], columns=columns)
-        return {"sites": sites.astype({"layer": "Int64", "outliers": "Int64"})}
+        return {"sites": sites_frame(self.card)}
 
     def figure(self) -> go.Figure:
         from .widgets.figures import store_figure
@@ -57,6 +53,15 @@ class Activations(Result):
         sites = ", ".join(site.hook for site in c.sites) if len(c.sites) < 4 else f"{len(c.sites)} sites"
         state = "" if c.complete else ", incomplete"
         return f"Activations {c.name}: {plural(c.rows, c.unit)} at {sites} of {model}{state}, in {self.path}"
+
+
+def sites_frame(card: ActivationStoreCard) -> pd.DataFrame:
+    """One row a site: `hook, layer, d_in, mean_norm, median_norm, max_norm, outliers`."""
+    import pandas as pd
+
+    columns = ["hook", "layer", "d_in", "mean_norm", "median_norm", "max_norm", "outliers"]
+    sites = pd.DataFrame([site.model_dump() for site in card.sites], columns=columns)
+    return sites.astype({"layer": "Int64", "outliers": "Int64"})
 
 
 def open_activations(path: str | Path) -> Activations:

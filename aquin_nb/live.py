@@ -1,12 +1,13 @@
-"""A running training in a cell: the monitor while it runs, the result's own HTML once it has ended."""
+"""A running job in a cell: its view while it runs, the result's own HTML once it has ended."""
 
 from __future__ import annotations
 
 import math
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .cards import SaeTrainCard, TrainMetrics
 from .control import Tick
@@ -14,26 +15,154 @@ from .jobs import FINISHED, Job
 from .records import HISTORY_DTYPES, history_frame
 from .results import SaeTrain
 
+if TYPE_CHECKING:
+    from .widgets.job import JobState, Progress
+
 INTERVAL_SECONDS = 0.1
 
 
-class LiveTraining:
-    """Keeps a training's card and points, feeds the monitors that show it, and freezes them when the job ends.
+class Live(ABC):
+    """The face of a job: shows it where it is displayed, and replaces every view when it ends.
 
-    When the job ends every output is replaced by the static result (`display_id`), because a widget whose kernel has
-    gone shows nothing; so the saved notebook tells the story whoever opens it.
+    When the job ends every output is replaced by static HTML (`display_id`), because a widget whose kernel has gone
+    shows nothing; so the saved notebook tells the story whoever opens it.
     """
 
-    def __init__(self, job: Job[SaeTrain], card: SaeTrainCard) -> None:
-        self.job, self.card = job, card
-        self.points: list[tuple[Any, ...]] = []
-        self._monitor: Any = None
+    def __init__(self, job: Job[Any]) -> None:
+        self.job = job
+        self._view: Any = None
         self._handles: list[Any] = []
         self._lock = threading.RLock()
         self._stage, self._stage_began, self._stage_first = "", 0.0, 0
         self._shown = 0.0
         job.show_as(self)
         job.on_change(self._changed)
+
+    @abstractmethod
+    def _make(self) -> Any:
+        """The widget, made when the job is first displayed, with `keep(data)`."""
+
+    @abstractmethod
+    def _refresh(self) -> None:
+        """Give the widget, if there is one, the present state; under the lock."""
+
+    @abstractmethod
+    def _html(self) -> str:
+        """What stays of a job that is over."""
+
+    def display(self) -> None:
+        """Show the job in the current cell."""
+        from IPython.display import display
+
+        with self._lock:
+            if self.job.status in FINISHED:
+                display(self._settled(), raw=True)
+                return
+            if not _in_kernel():
+                display({"text/plain": repr(self.job)}, raw=True)
+                return
+            if self._view is None:
+                self._view = self._make()
+            self._handles.append(display(self._view, display_id=True))
+
+    def _changed(self, job: Job[Any]) -> None:
+        now = time.monotonic()
+        finished = job.status in FINISHED
+        if not finished and now - self._shown < INTERVAL_SECONDS:
+            return  # a training ticks on every step; a view needs no more than a few a second
+        with self._lock:
+            self._shown = now
+            if finished:
+                self._settle()
+            else:
+                self._refresh()
+
+    def _progress(self, tick: Tick) -> Progress:
+        """Rate and time left, measured within the present stage."""
+        now = time.monotonic()
+        if tick.stage != self._stage:
+            self._stage, self._stage_began, self._stage_first = tick.stage, now, tick.done
+        seconds = now - self._stage_began
+        rate = (tick.done - self._stage_first) / seconds if seconds > 0.5 else None
+        return {
+            "stage": tick.stage,
+            "done": tick.done,
+            "total": tick.total,
+            "unit": tick.unit,
+            "fraction": self.job.progress,
+            "rate": rate,
+            "eta_seconds": max(0.0, (tick.total - tick.done) / rate) if rate else None,
+        }
+
+    def _settle(self) -> None:
+        """Replace what was live by what stays. Runs when the job ends and again in `wait()`.
+
+        Twice, because an update sent between two cells is attributed to neither by headless runners (nbclient), and is
+        lost there; the second one is sent from within the cell that waits.
+        """
+        self._refresh()
+        if self._view is not None:
+            settled = self._settled()
+            for handle in self._handles:
+                handle.update(settled, raw=True)
+            # A page that was reloaded meanwhile has forgotten the display ids, and replaces its views itself.
+            self._view.keep(settled)
+
+    def _settled(self) -> dict[str, str]:
+        return {"text/html": self._html(), "text/plain": repr(self.job)}
+
+
+class LiveJob(Live):
+    """The face of any job: its bar, its notes and a Cancel button, and at the end the HTML of what it left.
+
+    Args:
+        about: a line under the job's name.
+        left: HTML of what there is when it has ended, however it did; default: of the result, or what was last shown.
+
+    >>> LiveJob(job, about="tiny · layer 3")                                    # doctest: +SKIP
+    """
+
+    def __init__(self, job: Job[Any], *, about: str = "", left: Callable[[], str] | None = None) -> None:
+        self._about, self._left = about, left
+        super().__init__(job)
+
+    def _make(self) -> Any:
+        from .widgets.job import JobView
+
+        return JobView(self._state(), on_cancel=self.job.cancel)
+
+    def _refresh(self) -> None:
+        if self._view is not None:
+            self._view.update(self._state())
+
+    def _html(self) -> str:
+        if self._left is not None:
+            return self._left()
+        from .widgets.job import job_html
+
+        result = self.job.result if self.job.status == "completed" else None
+        html: str = result.html() if hasattr(result, "html") else job_html(self._state())
+        return html
+
+    def _state(self) -> JobState:
+        job, tick = self.job, self.job.tick
+        return {
+            "name": job.name,
+            "about": self._about,
+            "status": job.status,
+            "progress": self._progress(tick if tick is not None else Tick("", 0, 0)),
+            "notes": list(job.notes),
+            "problem": "" if job.error is None else str(job.error),
+        }
+
+
+class LiveTraining(Live):
+    """Keeps a training's card and points, feeds the monitor that shows it, and freezes it when the job ends."""
+
+    def __init__(self, job: Job[SaeTrain], card: SaeTrainCard) -> None:
+        self.card = card
+        self.points: list[tuple[Any, ...]] = []
+        super().__init__(job)
 
     def point(self, point: tuple[Any, ...], density: list[int] | None = None) -> None:
         """Take a logged point; called from the training thread.
@@ -63,8 +192,8 @@ class LiveTraining:
             self.points.pop()
         self.points += points
         self.card.history_points = len(self.points)
-        if self._monitor is not None:
-            self._monitor.push(np.asarray(points, dtype=np.float64))
+        if self._view is not None:
+            self._view.push(np.asarray(points, dtype=np.float64))
 
     def _metrics(self, point: tuple[Any, ...], density: list[int] | None) -> TrainMetrics:
         found = dict(zip(HISTORY_DTYPES, point, strict=True))
@@ -78,88 +207,37 @@ class LiveTraining:
         """Change the card under the lock and show it."""
         with self._lock:
             change(self.card)
-            if self._monitor is not None:
-                self._monitor.update(self.card)
+            if self._view is not None:
+                self._view.update(self.card)
 
-    def display(self) -> None:
-        """Show the job in the current cell."""
-        from IPython.display import display
+    def _make(self) -> Any:
+        import numpy as np
 
-        with self._lock:
-            if self.job.status in FINISHED:
-                self._close_card()
-                display(self._settled(), raw=True)
-                return
-            if not _in_kernel():
-                display({"text/plain": repr(self.job)}, raw=True)
-                return
-            if self._monitor is None:
-                import numpy as np
+        from .widgets.monitor import TrainingMonitor
 
-                from .widgets.monitor import TrainingMonitor
+        monitor = TrainingMonitor(self.card, on_cancel=self.job.cancel)
+        if self.points:
+            monitor.push(np.asarray(self.points, dtype=np.float64))
+        return monitor
 
-                self._monitor = TrainingMonitor(self.card, on_cancel=self.job.cancel)
-                if self.points:
-                    self._monitor.push(np.asarray(self.points, dtype=np.float64))
-            self._handles.append(display(self._monitor, display_id=True))
-
-    def _changed(self, job: Job[SaeTrain]) -> None:
-        now = time.monotonic()
-        finished = job.status in FINISHED
-        if not finished and now - self._shown < INTERVAL_SECONDS:
-            return  # a training ticks on every step; a view needs no more than a few a second
-        with self._lock:
-            self._shown = now
-            if finished:
-                self._settle()
-                return
-            if (tick := job.tick) is not None:
-                self.card.progress = self.card.progress.model_copy(update=self._progress(tick))
-            if self._monitor is not None:
-                self._monitor.update(self.card)
-
-    def _progress(self, tick: Tick) -> dict[str, Any]:
-        """Rate and time left, measured within the present stage."""
-        now = time.monotonic()
-        if tick.stage != self._stage:
-            self._stage, self._stage_began, self._stage_first = tick.stage, now, tick.done
-        seconds = now - self._stage_began
-        rate = (tick.done - self._stage_first) / seconds if seconds > 0.5 else None
-        return {
-            "stage": tick.stage,
-            "done": tick.done,
-            "total": tick.total,
-            "unit": tick.unit,
-            "fraction": self.job.progress,
-            "rate": rate,
-            "eta_seconds": max(0.0, (tick.total - tick.done) / rate) if rate else None,
-        }
-
-    def _settle(self) -> None:
-        """Replace what was live by what stays. Runs when the job ends and again in `wait()`.
-
-        Twice, because an update sent between two cells is attributed to neither by headless runners (nbclient), and is
-        lost there; the second one is sent from within the cell that waits.
-        """
-        self._close_card()
-        if self._monitor is not None:
-            self._monitor.update(self.card)
-            view = self._settled()
-            for handle in self._handles:
-                handle.update(view, raw=True)
-            # A page that was reloaded meanwhile has forgotten the display ids, and replaces its views itself.
-            self._monitor.keep(view)
+    def _refresh(self) -> None:
+        if self.job.status in FINISHED:
+            self._close_card()
+        elif (tick := self.job.tick) is not None:
+            self.card.progress = self.card.progress.model_copy(update=dict(self._progress(tick)))
+        if self._view is not None:
+            self._view.update(self.card)
 
     def _close_card(self) -> None:
         """A job that failed or was cancelled before it could close its card leaves that to us."""
         if self.card.status not in FINISHED:
             self.card.finish(self.job.status, self.job.error)
 
-    def _settled(self) -> dict[str, str]:
+    def _html(self) -> str:
         from .widgets.html import result_html
 
-        html = result_html(self.card, {"history": history_frame(self.points)})
-        return {"text/html": html, "text/plain": repr(self.job)}
+        self._close_card()
+        return result_html(self.card, {"history": history_frame(self.points)})
 
 
 class Together:

@@ -26,6 +26,7 @@ if (process.argv.includes("--tests")) {
   const options = {
     entryPoints: {
       monitor: join(here, "src", "monitor.ts"), // the anywidget, and `upgrade` for hosts of their own
+      job: join(here, "src", "job.ts"), // the anywidget of any other job that runs
       "result-train": join(here, "src", "entries", "train.ts"), // inlined after a finished training's static HTML
       "result-table": join(here, "src", "entries", "table.ts"), // inlined after results shown as tables
     },

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import home
 from ..cards import ActivationStoreCard, Artifact, CorpusRef, SiteStatistics
-from ..collection import CARD, Activations
+from ..collection import CARD, Activations, sites_frame
 from ..control import Control
 from ..engine.activations.chunks import dtype_name, row_bytes
 from ..engine.activations.collect import collect, sites_of
@@ -20,7 +20,8 @@ from ..engine.activations.places import place_of
 from ..engine.activations.store import Store
 from ..errors import AquinError, Cancelled, OutputError, SessionError
 from ..files import human_bytes
-from ..jobs import Job
+from ..jobs import FINISHED, Job
+from ..live import LiveJob
 from ..records import model_ref, store_card, write_card
 
 if TYPE_CHECKING:
@@ -113,6 +114,8 @@ def collect_activations(
     collection = _Collection(session, opened, sites, place, checkpoint, settings, card)
     job: Job[Activations] = Job(f"collect {run}", collection.run, None, Path(place.address))
     job.notes += card.notes
+    about = [model.info.name, ", ".join(site.hook for site in sites), opened.name]
+    LiveJob(job, about=" · ".join(about), left=collection.html)
     session.jobs.add(job)
     return job
 
@@ -148,6 +151,15 @@ class _Collection:
         self.card.finish("completed")
         self._write()
         return Activations(store, self.card)
+
+    def html(self) -> str:
+        """What stays in the cell of a collection that is over, also of one that never began."""
+        from ..widgets.html import result_html
+
+        card = self.card
+        if card.status not in FINISHED:
+            card.finish("cancelled", Cancelled("Cancelled before it began."))
+        return result_html(card, {"sites": sites_frame(card)})
 
     def _rows_before(self) -> int:
         if not self.settings["resume"] or not self.place.sizes():

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .html import card_html, frame_html, result_html
+    from .job import JobView
     from .monitor import TrainingMonitor
     from .page import standalone_page
     from .tokens import tokens_html
 
-__all__ = ["TrainingMonitor", "card_html", "frame_html", "result_html", "standalone_page", "tokens_html"]
+__all__ = ["JobView", "TrainingMonitor", "card_html", "frame_html", "result_html", "standalone_page", "tokens_html"]
 
 _HOME = {
+    "JobView": "job",
     "TrainingMonitor": "monitor",
     "card_html": "html",
     "frame_html": "html",

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from aquin_nb.widgets import monitor, protocol
+from aquin_nb.widgets import job, monitor, protocol
 from aquin_nb.widgets.assets import STATIC, MissingBundle, bundle
 from aquin_nb.widgets.base import AquinWidget
 
 SOURCES = Path(__file__).parents[2] / "widgets" / "src"
 PROTOCOL = (SOURCES / "core" / "protocol.ts").read_text(encoding="utf-8")
+
+
+BUNDLES = {"monitor.js": 60_000, "job.js": 10_000, "result-train.js": 60_000, "result-table.js": 60_000}  # bytes
 
 
 def names(constant):
@@ -46,6 +49,17 @@ def test_traits_agree():
     assert ours == set(names("TRAITS")) == fields("MonitorTraits")
 
 
+def test_a_job_says_what_its_view_reads():
+    source = (SOURCES / "job.ts").read_text(encoding="utf-8")
+    body = re.search(r"interface JobState \{(.*?)\n\}", source, re.DOTALL)[1]
+    progress = re.search(r"interface Progress \{(.*?)\n\}", (SOURCES / "core" / "progress.ts").read_text(), re.DOTALL)[
+        1
+    ]
+    theirs = [set(re.findall(r"^\s+(\w+):", text, re.MULTILINE)) for text in (body, progress)]
+    ours = [{*job.JobState.__annotations__, "cancellable", "cancelling"}, {*job.Progress.__annotations__}]
+    assert theirs == ours
+
+
 def test_messages_have_the_fields_that_the_front_end_reads():
     from view_samples import train_card
 
@@ -65,17 +79,17 @@ def test_messages_have_the_fields_that_the_front_end_reads():
     assert set(beat) == fields("Beat")
 
 
-@pytest.mark.parametrize("name", ["monitor.js", "result-train.js", "result-table.js"])
+@pytest.mark.parametrize("name", BUNDLES)
 def test_bundles_are_small_and_alone(name):
     code = bundle(name)
-    assert len(code.encode()) <= 60_000
+    assert len(code.encode()) <= BUNDLES[name]
     for forbidden in ("http://", "https://", "fetch(", "XMLHttpRequest", "import(", "innerHTML", "eval(", "import "):
         assert forbidden not in code, forbidden
     assert re.search(r"(?<![\w$])await(?![\w$])", code) is None  # a slow top-level await makes a widget deaf
 
 
 def test_there_is_no_other_bundle():
-    assert {path.name for path in STATIC.glob("*.js")} == {"monitor.js", "result-train.js", "result-table.js"}
+    assert {path.name for path in STATIC.glob("*.js")} == set(BUNDLES)
 
 
 def test_a_missing_bundle_says_how_to_build_it():

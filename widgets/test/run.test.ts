@@ -4,9 +4,10 @@ import { test } from "node:test";
 import type { SaeTrainCard, TrainMetrics, TrainSettings } from "../src/cards.gen.ts";
 import { binText, ceiling, medianRate, rateAt } from "../src/core/bars.ts";
 import { History } from "../src/core/history.ts";
+import { progressLine, share, stage } from "../src/core/progress.ts";
 import { COLUMNS, MAX_POINTS, type Append, type Snapshot } from "../src/core/protocol.ts";
 import { Run } from "../src/monitor/run.ts";
-import { endLines, progressLine, remarks, settings, stage, stageShare, stateLine, subtitle } from "../src/monitor/words.ts";
+import { endLines, remarks, settings, stateLine, subtitle } from "../src/monitor/words.ts";
 
 const metrics = (fields: Partial<TrainMetrics> = {}): TrainMetrics => ({
   step: 0, tokens: 0, recon_mse: null, fvu: null, explained_variance: null, cosine: null, l0: null, dead: null, dead_share: null,
@@ -110,8 +111,8 @@ test("embedded data loads without a kernel", () => {
 test("words", () => {
   const run = new Run();
   run.take(...snapshot(0, 1));
-  assert.equal(progressLine(run), "50 of 200 steps · 10.0 steps/s · 15 s left");
-  assert.equal(stageShare(card()), 0.25);
+  assert.equal(progressLine(run.card!.progress, run.card!.status), "50 of 200 steps · 10.0 steps/s · 15 s left");
+  assert.equal(share(card().progress), 0.25);
   assert.deepEqual(["collect", "collecting", "train", "", "align"].map(stage), ["Collecting activations", "Collecting activations", "Training", "Starting", "Align"]);
   assert.equal(subtitle(card()), "layer 3 · blocks.3.hook_resid_post");
   assert.equal(subtitle(card({ layer: null, hook: "" })), "");

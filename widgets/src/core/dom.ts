@@ -20,3 +20,8 @@ export function setText(element: HTMLElement, text: string): void {
 export function show(element: HTMLElement, visible: boolean): void {
   element.hidden = !visible;
 }
+
+/** A coloured remark; `tone` is good, warn, bad or idle. */
+export function note(tone: string, ...children: Child[]): HTMLElement {
+  return h("div", { class: `note ${tone}` }, ...children);
+}

@@ -1,11 +1,13 @@
 // One view of a training run, in a shadow root so that the host's styles and ours leave each other alone.
+import { ProgressBar } from "../core/bar.ts";
 import type { ChartColours } from "../core/chart.ts";
-import { h, setText, show } from "../core/dom.ts";
+import { h, note, setText, show } from "../core/dom.ts";
+import panel from "../core/panel.css";
 import { watchTheme } from "../core/theme.ts";
 import { Panels } from "./panels.ts";
 import type { Run } from "./run.ts";
 import css from "./style.css";
-import { endLines, progressLine, remarks, stage, stageShare, stateLine, subtitle, VERDICTS } from "./words.ts";
+import { endLines, remarks, stateLine, subtitle, VERDICTS } from "./words.ts";
 
 const CLOCK_MS = 20_000; // "2 min ago" moves on even while nothing arrives
 
@@ -16,7 +18,7 @@ export function mountMonitor(host: HTMLElement, run: Run, cancel?: () => void): 
   host.setAttribute("data-lm-suppress-shortcuts", "true");
   host.removeAttribute("style"); // a static result's box; ours has its own
   const shadow = host.attachShadow({ mode: "open" });
-  shadow.append(h("style", {}, css), view.root);
+  shadow.append(h("style", {}, panel + css), view.root);
   return view.live();
 }
 
@@ -27,11 +29,7 @@ class MonitorView {
   readonly #pill = h("span", { class: "pill", role: "status" });
   readonly #cancel = h("button", { type: "button" }, "Cancel");
   readonly #subtitle = h("div", { class: "sub" });
-  readonly #stage = h("span");
-  readonly #numbers = h("span");
-  readonly #fill = h("div");
-  readonly #bar = h("div", { class: "bar", role: "progressbar", "aria-label": "Progress of this stage", "aria-valuemin": 0, "aria-valuemax": 100 }, this.#fill);
-  readonly #progress = h("div", { class: "progress" }, h("div", { class: "row" }, this.#stage, this.#numbers), this.#bar);
+  readonly #progress = new ProgressBar();
   readonly #end = h("div", { class: "end" });
   readonly #verdict = h("div", { role: "status" });
   readonly #notes = h("div", { role: "alert" });
@@ -49,10 +47,10 @@ class MonitorView {
     else this.#cancel.remove();
     this.root = h(
       "section",
-      { class: "monitor", "aria-label": "Training monitor" },
+      { class: "panel monitor", "aria-label": "Training monitor" },
       h("header", {}, this.#title, this.#pill, cancel ? this.#cancel : null),
       this.#subtitle,
-      this.#progress,
+      this.#progress.element,
       this.#end,
       this.#panels.element,
       this.#state,
@@ -106,7 +104,7 @@ class MonitorView {
     if (!card) {
       setText(this.#title, "Training monitor");
       setText(this.#subtitle, "Waiting for the kernel…");
-      for (const part of [this.#progress, this.#end, this.#cancel, this.#panels.element, this.#state, this.#pill]) show(part, false);
+      for (const part of [this.#progress.element, this.#end, this.#cancel, this.#panels.element, this.#state, this.#pill]) show(part, false);
       return;
     }
     show(this.#panels.element, !this.#run.over || this.#run.history.rows > 0);
@@ -119,23 +117,13 @@ class MonitorView {
     show(this.#cancel, this.#run.cancellable && !this.#run.over);
     this.#cancel.disabled = this.#run.cancelling || stale;
     setText(this.#cancel, this.#run.cancelling ? "Cancelling…" : "Cancel");
-    show(this.#progress, !this.#run.over);
+    show(this.#progress.element, !this.#run.over);
     show(this.#end, this.#run.over);
-    if (!this.#run.over) this.#drawProgress();
+    if (!this.#run.over) this.#progress.draw(card.progress, card.status);
     const state = stateLine(card, Date.now());
     show(this.#state, !this.#run.over || state !== ""); // its place is kept while a checkpoint may come
     setText(this.#state, state);
     this.#panels.draw(this.#run, (this.#colours ??= this.#readColours()));
-  }
-
-  #drawProgress(): void {
-    const card = this.#run.card!;
-    const share = stageShare(card);
-    setText(this.#stage, stage(card.progress.stage) + (share === null ? "" : ` · ${Math.floor(share * 100)} %`));
-    setText(this.#numbers, progressLine(this.#run));
-    this.#fill.style.width = `${100 * (share ?? 0)}%`;
-    if (share === null) this.#bar.removeAttribute("aria-valuenow");
-    else this.#bar.setAttribute("aria-valuenow", String(Math.floor(share * 100)));
   }
 
   #drawNotes(): void {
@@ -175,8 +163,4 @@ class MonitorView {
     probe.remove();
     return colours;
   }
-}
-
-function note(tone: string, ...children: (Node | string | false)[]): HTMLElement {
-  return h("div", { class: `note ${tone}` }, ...children);
 }

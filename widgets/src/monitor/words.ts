@@ -1,15 +1,6 @@
 // How a training card reads: its title lines, stage, result and verdict as sentences. Pure text, tested in node.
 import type { SaeTrainCard, TrainMetrics, TrainSettings } from "../cards.gen.ts";
-import { ago, bytes, count, duration, number, percent, rate } from "../core/format.ts";
-import type { Run } from "./run.ts";
-
-const STAGES: Record<string, string> = { collect: "Collecting activations", train: "Training", evaluate: "Measuring on held-out rows" };
-
-/** "collecting" → "Collecting activations"; an unknown stage keeps its own word. */
-export function stage(name: string): string {
-  const known = STAGES[name.replace(/ing$/, "")] ?? STAGES[name.replace(/ing$/, "e")];
-  return known ?? (name ? name[0]!.toUpperCase() + name.slice(1) : "Starting");
-}
+import { ago, bytes, count, duration, number, percent } from "../core/format.ts";
 
 export function subtitle(card: SaeTrainCard): string {
   const { config, model } = card;
@@ -29,21 +20,6 @@ export function settings(config: TrainSettings): string[] {
   else if (config.sparsity_coefficient !== null) parts.push(`sparsity coefficient ${number(config.sparsity_coefficient)}`);
   if (config.groups !== null) parts.push(`${config.groups.length} groups`);
   return parts;
-}
-
-/** Share of the present stage done, 0–1; null when its size is unknown. */
-export function stageShare({ progress }: SaeTrainCard): number | null {
-  if (progress.total > 0) return Math.min(1, Math.max(0, progress.done / progress.total));
-  return progress.fraction > 0 ? progress.fraction : null;
-}
-
-export function progressLine(run: Run): string {
-  const { progress, status } = run.card!;
-  if (status === "queued") return "Waiting for the job before it";
-  const parts = progress.total > 0 ? [`${count(progress.done)} of ${count(progress.total)} ${progress.unit}`.trim()] : [];
-  if (progress.rate != null) parts.push(`${rate(progress.rate)} ${progress.unit || "units"}/s`);
-  if (progress.eta_seconds != null) parts.push(`${duration(progress.eta_seconds)} left`);
-  return parts.join(" · ");
 }
 
 /** How it ended, and what was measured then: one line each. */
