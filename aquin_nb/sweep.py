@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .cards import SaeSweepCard, SaeTrainCard, SweepMember
 from .errors import SessionError, StoreError
@@ -57,13 +57,19 @@ class SaeSweep(Result):
     def results(self) -> list[SaeTrain]:
         return [open_training(member.path) for member in self.card.members]
 
-    def __getitem__(self, layer: int | str) -> SaeTrain:
-        """The dictionary of a layer, or of a hook."""
-        found = [i for i, m in enumerate(self.card.members) if layer == m.hook]
-        found = found or [i for i, m in enumerate(self.card.members) if layer == m.layer]
+    def __getitem__(self, site: int | str) -> SaeTrain:
+        """The dictionary of a hook, or of a layer: that of its `hook_resid_post`, or its only one.
+
+        Raises:
+            SessionError: there is none, or several.
+        """
+        wanted = f"blocks.{site}.hook_resid_post" if isinstance(site, int) else site
+        members = self.card.members
+        found = [i for i, m in enumerate(members) if m.hook == wanted]
+        found = found or [i for i, m in enumerate(members) if m.layer == site]
         if len(found) != 1:
-            known = ", ".join(str(m.hook) for m in self.card.members)
-            raise SessionError(f"The sweep has {len(found) or 'no'} dictionaries for {layer!r}; it has {known}.")
+            known = ", ".join(m.hook for m in members) or "none yet"
+            raise SessionError(f"The sweep has {len(found) or 'no'} dictionaries for {site!r}; it has {known}.")
         return self.results[found[0]]
 
     @property
@@ -81,45 +87,55 @@ class SaeSweep(Result):
         return sweep_figure(self.card, self.frame)
 
     def summary(self) -> str:
+        from .widgets.text import plural
+
         c = self.card
         model = c.model.name if c.model else "?"
         state = "" if c.status == "completed" else f"{c.status}, "
-        measured = [m for m in c.members if m.fvu is not None]
-        said = f"{len(c.members)} dictionaries of {model}"
-        if measured:
-            low, high = min(m.fvu or 0.0 for m in measured), max(m.fvu or 0.0 for m in measured)
-            said += f", FVU {low:.3f} to {high:.3f}"
+        found = [m.fvu for m in c.members if m.fvu is not None]
+        said = f"{plural(len(c.members), 'dictionary', 'dictionaries')} of {model}"
+        if found:
+            low, high = f"{min(found):.3f}", f"{max(found):.3f}"
+            said += f", FVU {low}" + (f" to {high}" if high != low else "")
         return f"SaeSweep {c.name}: {state}{said} ({self.path})\n  {c.caution}"
 
 
-def member(card: SaeTrainCard, path: Path, mean_norm: float | None) -> SweepMember:
-    """A trained dictionary as a row of the sweep."""
+def measured(member: SweepMember, card: SaeTrainCard) -> SweepMember:
+    """A row of the sweep with what its training's card tells by now."""
     held = card.held_out
-    return SweepMember(
-        layer=card.layer,
-        hook=card.hook,
-        name=card.name,
-        path=str(path),
-        d_sae=card.config.d_sae if card.config else 0,
-        k=card.config.k if card.config else None,
-        fvu=held.fvu if held else None,
-        recon_mse=held.recon_mse if held else None,
-        cosine=held.cosine if held else None,
-        l0=held.l0 if held else None,
-        dead_share=held.dead_share if held else None,
-        mean_norm=mean_norm,
-        verdict=card.verdict,
-    )
+    told: dict[str, Any] = {"verdict": card.verdict}
+    if card.config is not None:
+        told |= {"d_sae": card.config.d_sae, "k": card.config.k}
+    if held is not None:
+        told |= {name: getattr(held, name) for name in ("fvu", "recon_mse", "cosine", "l0", "dead_share")}
+    return member.model_copy(update=told)
 
 
 def open_sweep(path: str | Path) -> SaeSweep:
-    """Open the folder of a sweep, or its `sweep.card.json`.
+    """Open the folder of a sweep, or its `sweep.card.json`, as its dictionaries are by now.
+
+    One that was stopped counts as completed when each of its dictionaries was: `aquin_nb.sae_resume(path)` completes
+    one.
 
     Raises:
         StoreError: there is none, or it is damaged.
+
+    >>> open_sweep("sae/user/smollm2-135m/overnight").frame              # doctest: +SKIP
     """
     file = Path(path).expanduser()
     file = file / CARD if file.is_dir() else file
     if file.name != CARD:
         raise StoreError(f"{file} is no sweep: give the folder that holds {CARD}.")
-    return SaeSweep(file.parent, read_card(file, SaeSweepCard))
+    card = read_card(file, SaeSweepCard)
+    if card.status == "completed":
+        return SaeSweep(file.parent, card)
+    cards = {m.path: read_card(_card_of(m), SaeTrainCard) for m in card.members if _card_of(m).is_file()}
+    card.members = [measured(m, cards[m.path]) if m.path in cards else m for m in card.members]
+    finished = [one.finished_at for one in cards.values() if one.status == "completed" and one.finished_at is not None]
+    if card.members and len(finished) == len(card.members):
+        card.status, card.error, card.finished_at = "completed", None, max(finished)
+    return SaeSweep(file.parent, card)
+
+
+def _card_of(member: SweepMember) -> Path:
+    return Path(member.path).with_suffix(".card.json")

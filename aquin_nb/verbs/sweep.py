@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import home
-from ..cards import CorpusRef, SaeSweepCard, SaeTrainCard
+from ..cards import Artifact, CorpusRef, SaeSweepCard, SaeTrainCard, SweepMember
 from ..control import Control
 from ..engine.activations.chunks import row_bytes
 from ..engine.activations.collect import collect, sites_of
@@ -22,10 +22,11 @@ from ..files import free_folder, refuse_taken
 from ..jobs import Job
 from ..live import LiveTraining, Together
 from ..records import model_ref, write_card
-from ..sweep import CARD, CAUTION, SaeSweep, member
+from ..sweep import CARD, CAUTION, SaeSweep, measured
+from ..widgets.text import plural
 from .collect import CONTEXT, CONTEXT_EMBEDDING
-from .sources import from_store, require_model
-from .training import Training, require_free, run, sae_config
+from .sources import Rows, from_store, require_model
+from .training import Places, Training, require_free, run, sae_config
 
 if TYPE_CHECKING:
     from ..engine.models.sites import Site
@@ -70,16 +71,18 @@ def sae_sweep(
         else home.dictionary_path(model.info.name, 0, user=run_name).parent
     )
     refuse_taken(folder, CARD)
-    paths = [folder / f"{_file(site)}.pt" for site in sites]
-    for path in paths:
-        require_free(path, session.jobs.unfinished())
+    paths = [
+        folder / home.dictionary_path(model.info.name, site.layer, user=run_name, hook=site.hook).name for site in sites
+    ]
     if store is None:
         widest = row_bytes(sum(site.width for site in sites), "float16")
-        place_of(home.activations_dir()).require_space(wanted * widest, f"Activations of {len(sites)} sites")
+        place_of(home.activations_dir()).require_space(wanted * widest, f"Activations of {plural(len(sites), 'site')}")
     opened = open_corpus(corpus, text_key=text_key) if store is None and corpus is not None else None
     resolved = settings.resolved(wanted)
     shapes = [sae_config(settings, run_name, d_in=s.width, model=None, layer=s.layer, hook=s.hook) for s in sites]
     require_memory([(shape, resolved) for shape in shapes], model.device)
+    for path in paths:
+        require_free(path, session.jobs.unfinished())
 
     card = SaeSweepCard(name=run_name, model=model_ref(model.info), caution=CAUTION)
     sweep = _Sweep(session, sites, settings, opened, store, wanted, folder, paths, card)
@@ -90,6 +93,11 @@ def sae_sweep(
         for site in sites
     ]
     job.show_as(Together(sweep.lives) if len(sites) <= SHOWN else None)
+    with Places() as places:
+        for path in paths:
+            places.take(path)
+            require_free(path)  # again: it may have been taken meanwhile
+        places.hand_over(job)
     session.jobs.add(job)
     return job
 
@@ -120,7 +128,9 @@ class _Sweep:
             store = self.store if self.store is not None else self._collect(control)
             self.card.corpus = CorpusRef(name=store.corpus["name"], tokens=store.rows, why=store.corpus["why"])
             self.card.notes = [store.exclusions, *store.notes]
+            self.card.artifacts = [Artifact(role="activations", path=store.address)]
             trainings = self._trainings(store)
+            self._tell(trainings)  # now: a sweep that is killed is to be found again
             run(trainings, control, self.session.model.device)
         except BaseException as error:
             self.card.finish("cancelled" if isinstance(error, Cancelled) else "failed", error)
@@ -128,7 +138,7 @@ class _Sweep:
                 self._tell()
             raise
         self.card.finish("completed")
-        self._tell(store)
+        self._tell()
         return SaeSweep(self.folder, self.card)
 
     def _collect(self, control: Control) -> Store:
@@ -149,7 +159,7 @@ class _Sweep:
     def _trainings(self, store: Store) -> list[Training]:
         trainings = []
         for site, path, live in zip(self.sites, self.paths, self.lives, strict=True):
-            rows = require_model(from_store(store.at(site.hook)), self.session.model.info)
+            rows = require_model(from_store(store.at(site.hook)), self.session.model.info, site.width)
             name = f"{self.card.name} {_short(site)}"
             cfg = sae_config(
                 self.config,
@@ -160,19 +170,36 @@ class _Sweep:
                 hook=rows.hook,
                 corpus=rows.corpus.name,
             )
-            live.edit(lambda card, rows=rows: setattr(card, "model", rows.model))  # type: ignore[misc]
+            live.edit(lambda card, rows=rows: _announce(card, rows))  # type: ignore[misc]
             trainings.append(Training(self.config, cfg, rows, path, live))
         return trainings
 
-    def _tell(self, store: Store | None = None) -> None:
-        """The table so far, on the card and on disk."""
-        norms = {s.hook: store.at(s.hook).statistics["mean_norm"] for s in self.sites} if store is not None else {}
-        self.card.members = [
-            member(live.card, path, norms.get(site.hook))
-            for site, path, live in zip(self.sites, self.paths, self.lives, strict=True)
-            if path.exists()
-        ]
+    def _tell(self, trainings: Sequence[Training] = ()) -> None:
+        """The table so far, on the card and on disk; `trainings`: those that begin."""
+        if trainings:
+            self.card.members = [
+                SweepMember(
+                    layer=t.rows.layer,
+                    hook=t.rows.hook,
+                    name=t.cfg.name,
+                    path=str(t.path),
+                    d_sae=t.cfg.d_sae,
+                    k=t.cfg.k,
+                    mean_norm=t.rows.source.statistics["mean_norm"] if isinstance(t.rows.source, Store) else None,
+                )
+                for t in trainings
+            ]
+        else:
+            self.card.members = [
+                measured(member, live.card) for member, live in zip(self.card.members, self.lives, strict=False)
+            ]
         write_card(self.card, self.folder / CARD)
+
+
+def _announce(card: SaeTrainCard, rows: Rows) -> None:
+    card.model = rows.model
+    assert isinstance(rows.source, Store)
+    card.artifacts = [Artifact(role="activations", path=rows.source.address)]
 
 
 def _store(activations: Any) -> Store:
@@ -190,7 +217,8 @@ def _sites(session: Session, layers: Any, store: Store | None) -> Sequence[Site]
     if store is not None:
         if layers == "all":
             return tuple(model.site(site.hook) for site in store.sites)
-        return tuple(model.site(store.at(site.hook).hook) for site in sites_of(model, layers))
+        chosen = [layers] if isinstance(layers, int | str) else layers
+        return sites_of(model, [store.at(one).hook for one in chosen])
     return sites_of(model, list(range(model.n_layers)) if layers == "all" else layers)
 
 
@@ -221,8 +249,3 @@ def _short(site: Site) -> str:
     """How a site is called among its like."""
     usual = site.layer is not None and site.hook == f"blocks.{site.layer}.hook_resid_post"
     return f"layer {site.layer}" if usual else site.hook
-
-
-def _file(site: Site) -> str:
-    usual = site.layer is not None and site.hook == f"blocks.{site.layer}.hook_resid_post"
-    return f"sae_layer{site.layer}" if usual else f"sae_{home.slugify(site.hook)}"
