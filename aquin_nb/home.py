@@ -38,14 +38,16 @@ def results_dir(kind: str) -> Path:
     return home() / kind
 
 
-def dictionary_path(model: str, layer: int | None, *, user: str | None = None) -> Path:
+def dictionary_path(model: str, layer: int | None, *, user: str | None = None, hook: str = "") -> Path:
     """The contract path of a dictionary.
 
     The user's own lie in `sae/user/<model>/<name>`, public ones in `sae/<model>`; rows that are no model's layer give
-    `sae.pt`.
+    `sae.pt`, and those of another `hook` than the layer's `hook_resid_post` have its name in theirs.
     """
     mine = None if user is None else home() / "sae" / "user" / slugify(model) / slugify(user)
-    return (mine or home() / "sae" / slugify(model)) / ("sae.pt" if layer is None else f"sae_layer{layer}.pt")
+    usual = hook in ("", f"blocks.{layer}.hook_resid_post")
+    file = f"sae_{slugify(hook)}.pt" if not usual else "sae.pt" if layer is None else f"sae_layer{layer}.pt"
+    return (mine or home() / "sae" / slugify(model)) / file
 
 
 def slugify(name: str) -> str:

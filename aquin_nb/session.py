@@ -169,6 +169,10 @@ class Session:
             warnings.warn(f"{name} comes from a training that was stopped at step {sae.cfg.step:,}.", stacklevel=3)
         if sae.cfg.layer is not None and sae.cfg.layer != at:
             warnings.warn(f"{name} was trained on layer {sae.cfg.layer} and is bound to layer {at}.", stacklevel=3)
+        if sae.cfg.layer == at and sae.cfg.hook not in ("", self.model.hook(at)):
+            warnings.warn(
+                f"{name} was trained on {sae.cfg.hook} and is bound to the output of block {at}.", stacklevel=3
+            )
         trained_on = sae.cfg.model_fingerprint
         if trained_on and trained_on != self.model.info.fingerprint:
             warnings.warn(
@@ -186,11 +190,13 @@ class Session:
         if layer is not None:
             file = home.dictionary_path(model, layer, user=user)
             return unplaced[0] if unplaced and not file.exists() else file
-        found = sorted(folder.glob("sae_layer*.pt")) or unplaced
+        found = sorted(folder.glob("sae_layer*.pt")) or unplaced or sorted(folder.glob("sae_*.pt"))
         if len(found) == 1:
             return found[0]
         if found:
-            layers = ", ".join(sorted(f.stem.removeprefix("sae_layer") for f in found))
+            if not found[0].stem.startswith("sae_layer"):
+                raise DictionaryError(f"{user} holds {', '.join(f.name for f in found)}; pass path= to pick one.")
+            layers = ", ".join(sorted((f.stem.removeprefix("sae_layer") for f in found), key=int))
             raise DictionaryError(f"{user} holds dictionaries of layers {layers}; pass layer= to pick one.")
         names = sorted({p.parent.name for p in folder.parent.glob("*/sae_layer*.pt")})
         known = did_you_mean(user, names) if names else "None has been trained yet: session.sae.train(layer)."

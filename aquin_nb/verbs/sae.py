@@ -27,7 +27,7 @@ class SaeVerbs:
 
     def train(
         self,
-        layer: int | None = None,
+        layer: int | str | None = None,
         *,
         config: TrainConfig | dict[str, Any] | str | Path | None = None,
         corpus: Any = None,
@@ -51,7 +51,8 @@ class SaeVerbs:
         """Train a dictionary; returns a `Job` at once, whose view in the cell is live.
 
         Args:
-            layer: the block whose output is read; default: the catalogue's choice for this model.
+            layer: the block whose output is read, or a hook such as "blocks.3.hook_mlp_out"; default: the catalogue's
+                choice for this model. Of activations of several sites it says which.
             config: every setting there is (`TrainConfig`), as an object, a dict, or a TOML, JSON or YAML file; the
                 arguments below win over it.
             corpus: a `.txt`, `.json` or `.jsonl` path, a `datasets` dataset, a hub name (streamed) or a list of texts.
@@ -59,7 +60,8 @@ class SaeVerbs:
                 reached, else the packaged text; the card says which.
             text_key: the key that holds the text of a row.
             activations: an activation store or a capture to train on instead (folder or result), or a tensor
-                [n, d_model]; no forward pass. A pair (inputs, targets) trains a transcoder.
+                [n, d_model]; no forward pass but those that measure the cross-entropy at the end. A pair
+                (inputs, targets) trains a transcoder. `aquin_nb.sae_train` does the same without a model.
             checkpoint: train on a fine-tuned checkpoint's activations.
             tokens: rows of activations to collect; default 100,000 (2,000,000 on a GPU), 20,000 with `quick`. For
                 an embedding model a row is a text.
@@ -108,7 +110,7 @@ class SaeVerbs:
         self,
         name: str,
         *,
-        layer: int | None = None,
+        layer: int | str | None = None,
         config: TrainConfig | dict[str, Any] | str | Path | None = None,
     ) -> Job[SaeTrain]:
         """Go on with a training that was cancelled or killed, from its last checkpoint, to the same end.
