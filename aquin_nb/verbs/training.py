@@ -465,7 +465,7 @@ def compute_device(name: str) -> torch.device:
 def default_path(rows: Rows, name: str) -> Path:
     """Where a dictionary goes that nobody gave a place."""
     model = rows.model.name if rows.model is not None else "activations"
-    return home.dictionary_path(model, rows.layer, user=name)
+    return home.dictionary_path(model, rows.layer, user=name, hook=rows.hook)
 
 
 def train_settings(cfg: SaeConfig, config: TrainConfig) -> TrainSettings:
