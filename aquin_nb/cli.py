@@ -106,11 +106,30 @@ def _parser() -> argparse.ArgumentParser:
         train.add_argument(f"--{name}", type=float)
     train.add_argument("--architecture", help="topk (default), batchtopk, relu, jumprelu, gated or matryoshka")
     train.add_argument("--quick", action="store_true")
+    train.add_argument(
+        "--no-keep-activations", dest="keep_activations", action="store_false", help="write no activations to disk"
+    )
     _places(train)
     train.set_defaults(run=_train)
 
+    sweep = sae.add_parser("sweep", help="one small dictionary a layer, over one pass of the same tokens")
+    _model(sweep)
+    sweep.add_argument("--layers", default="all", help='"all", numbers or hooks: 3,7,blocks.3.hook_mlp_out')
+    sweep.add_argument("--corpus", help="a file, a folder, a hub name or packaged; default: OpenWebText, if reached")
+    sweep.add_argument("--text-key", default="text", help="the key that holds the text of a row")
+    sweep.add_argument("--activations", help="an activation store that holds the layers")
+    sweep.add_argument("--config", help="every other setting: a TOML, JSON or YAML file")
+    for name in ("tokens", "d-sae", "k", "steps", "seed"):
+        sweep.add_argument(f"--{name}", type=int)
+    sweep.add_argument("--architecture", help="topk (default), batchtopk, relu, jumprelu, gated or matryoshka")
+    sweep.add_argument("--quick", action="store_true")
+    _places(sweep)
+    sweep.set_defaults(run=_sweep)
+
     resume = sae.add_parser("resume", help="go on with a training that was stopped or killed")
-    resume.add_argument("output", help="the .pt that it was to write")
+    resume.add_argument("output", help="the .pt that it was to write; with --model, its name")
+    _model(resume, default=None)
+    resume.add_argument("--corpus", help="that of a training without kept activations, where it is not found again")
     resume.add_argument("--config", help="checked to be the one that the run began with")
     resume.set_defaults(run=_resume)
 
@@ -132,8 +151,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _model(parser: argparse.ArgumentParser, dtype: str = "--dtype") -> None:
-    parser.add_argument("--model", default="tiny", help="slug, hub id, folder or GGUF file (default: tiny)")
+def _model(parser: argparse.ArgumentParser, dtype: str = "--dtype", default: str | None = "tiny") -> None:
+    parser.add_argument("--model", default=default, help=f"slug, hub id, folder or GGUF file (default: {default})")
     parser.add_argument("--device", default="auto")
     parser.add_argument(dtype, dest="dtype", default="auto", help="of the model's weights")
     parser.add_argument("--backend", default="transformer-lens", choices=["transformer-lens", "huggingface"])
@@ -201,7 +220,7 @@ def _collect(args: argparse.Namespace) -> None:
         if args.name is None and args.output is None:
             raise AquinError("Several processes collect into one place: say which by --name or --output.")
         args.device = rank.device(args.device)
-    layers = None if args.layers is None else [int(one) if one.isdecimal() else one for one in args.layers.split(",")]
+    layers = None if args.layers is None else _sites(args.layers)
     keys = ["tokens", "text_key", "seed", "context_size", "batch_size", "checkpoint", "name", "output", "resume"]
     job = collect_activations(
         _session(args),
@@ -290,6 +309,10 @@ def _numbers(text: str) -> list[int]:
         raise AquinError(f'--layers wants "all" or numbers such as 3,4,5, not {text!r}.') from None
 
 
+def _sites(text: str) -> list[int | str]:
+    return [int(one) if one.isdecimal() else one for one in map(str.strip, text.split(","))]
+
+
 def _train(args: argparse.Namespace) -> None:
     from .progress import terminal
 
@@ -306,7 +329,7 @@ def _train(args: argparse.Namespace) -> None:
         "batch_size",
         "lr",
     ]
-    keys += ["sparsity_coefficient", "seed", "text_key", "architecture", "quick", "name", "output"]
+    keys += ["sparsity_coefficient", "seed", "text_key", "architecture", "quick", "name", "output", "keep_activations"]
     job = _session(args).sae.train(args.layer, **{key: getattr(args, key) for key in keys})
     try:
         print(terminal(job))
@@ -315,9 +338,28 @@ def _train(args: argparse.Namespace) -> None:
         print(terminal(job))
 
 
+def _sweep(args: argparse.Namespace) -> None:
+    from .progress import attend
+
+    keys = ["corpus", "text_key", "activations", "config", "tokens", "d_sae", "k", "steps", "seed", "architecture"]
+    keys += ["quick", "name", "output"]
+    layers = "all" if args.layers == "all" else _sites(args.layers)
+    found = attend(_session(args).sae.sweep(layers, **{key: getattr(args, key) for key in keys}))
+    named = ["layer"] if found.frame["layer"].notna().all() and found.frame["layer"].is_unique else ["hook"]
+    columns = [*named, "fvu", "recon_mse", "cosine", "l0", "dead_share", "mean_norm", "verdict"]
+    print(found.frame[columns].to_string(index=False, float_format=lambda value: f"{value:.4g}"))
+    print(found)
+
+
 def _resume(args: argparse.Namespace) -> None:
+    from .progress import attend
     from .verbs.bare import sae_resume
 
+    if args.model is not None:
+        print(attend(_session(args).sae.resume(args.output, config=args.config, corpus=args.corpus)))
+        return
+    if args.corpus is not None:
+        raise AquinError("--corpus is for a training without kept activations, which needs its --model.")
     print(sae_resume(args.output, config=args.config))
 
 
