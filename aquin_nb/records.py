@@ -37,6 +37,9 @@ CardT = TypeVar("CardT", bound=Card)
 PROBE_PREVIEW = 50
 """Probes a card carries; the manifest has all."""
 
+IN_MEMORY = "a tensor in memory"
+"""What a card calls the corpus of rows that were given as a tensor."""
+
 HISTORY_DTYPES = {
     "step": "int64",
     "tokens": "int64",

@@ -211,6 +211,36 @@ class SaeTrain(Result):
 
         return training_figure(self.card, self.history)
 
+    def volume_figure(self, *others: Result) -> go.Figure:
+        """Where activations came from and what became of them: corpus, probes or tensors; training, checks or neither.
+
+        Args:
+            others: trainings, sweeps, captures and collected activations to show beside this one.
+
+        Raises:
+            SessionError: a result of another kind. StoreError: the `.config.json` beside a dictionary is missing.
+        """
+        from .quantity import volume_figure
+
+        return volume_figure([self, *others])
+
+    def strength_figure(self, *others: Result) -> go.Figure:
+        """Explained variance against rows of activations, with the lines that "usable" asks for.
+
+        It shows why six probes are not a corpus. Needs torch, which the thresholds are defined beside.
+
+        Args:
+            others: trainings and sweeps to show beside this one.
+
+        Raises:
+            SessionError: a result of another kind. StoreError: the `.config.json` beside a dictionary is missing.
+
+        >>> from_corpus.strength_figure(from_probes)                # doctest: +SKIP
+        """
+        from .quantity import strength_figure
+
+        return strength_figure([self, *others])
+
     def summary(self) -> str:
         from .widgets.words import report
 

@@ -86,6 +86,18 @@ class SaeSweep(Result):
 
         return sweep_figure(self.card, self.frame)
 
+    def volume_figure(self, *others: Result) -> go.Figure:
+        """See `SaeTrain.volume_figure`: one entry a dictionary."""
+        from .quantity import volume_figure
+
+        return volume_figure([self, *others])
+
+    def strength_figure(self, *others: Result) -> go.Figure:
+        """See `SaeTrain.strength_figure`: one point a dictionary."""
+        from .quantity import strength_figure
+
+        return strength_figure([self, *others])
+
     def summary(self) -> str:
         from .widgets.text import plural
 
