@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import os
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -23,9 +27,11 @@ CHUNK_BYTES = 32 << 20  # what a kill may lose; twice of it is in memory while c
 LARGEST_CHUNK = 256 << 20
 CHUNKS = 2048  # of a large store: from here on chunks grow instead of becoming more
 LEAST_ROWS = 1024
+PIECE_BYTES = 256 << 10
 LARGEST_HEAD = 16 << 20  # bytes of a safetensors header; ours takes a few hundred a site
 _NAMES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _NAMES |= {"I64": torch.int64, "I32": torch.int32}
+_DTYPE_NAMES = {dtype: name for name, dtype in _NAMES.items()}
 
 
 class Chunk(NamedTuple):
@@ -115,6 +121,39 @@ def dtype_name(wanted: str, choices: Sequence[str] = ("auto", *DTYPES)) -> str:
 def part_name(site: int, part: str = "x") -> str:
     """The tensor of a chunk that holds a part of one site: `x.0`, `sum.0`, `norms.0`, `bins.0`, `counts.0`."""
     return f"{part}.{site}"
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    """Write a safetensors file and wait until the disk has it; its SHA-256, taken on the way.
+
+    safetensors' own writer leaves a temporary of a name of its own behind when it is killed, and would have to be read
+    again for the hash. The layout is its own: the widest dtypes first, so that all are aligned.
+    """
+    head: dict[str, Any] = {}
+    end = 0
+    for name in sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name)):
+        start, end = end, end + tensors[name].nbytes
+        dtype = _DTYPE_NAMES[tensors[name].dtype]
+        head[name] = {"dtype": dtype, "shape": list(tensors[name].shape), "data_offsets": [start, end]}
+    text = json.dumps(head, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    digest = hashlib.sha256()
+    with open(path, "wb", buffering=0) as stream:
+        pieces: Iterable[bytes | memoryview] = chain.from_iterable(_pieces(tensors[name]) for name in head)
+        for piece in chain([struct.pack("<Q", len(text)) + text], pieces):
+            digest.update(piece)
+            left = memoryview(piece)
+            while left:  # without a buffer a write may stop early: where a disk is about to be full
+                left = left[stream.write(left) :]
+        os.fsync(stream.fileno())
+    return digest.hexdigest()
+
+
+def _pieces(tensor: Tensor) -> Iterator[memoryview]:
+    """The bytes of a tensor, in pieces that stay in the processor's cache between hashing and writing."""
+    data = tensor.contiguous().flatten().view(torch.uint8).numpy().data
+    for start in range(0, len(data), PIECE_BYTES):
+        yield data[start : start + PIECE_BYTES]
 
 
 def read_tensors(place: Place, name: str, wanted: Iterable[str] | None = None) -> dict[str, Tensor]:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ... import files
 from ...errors import OutputError, StoreError
-from .chunks import ORIGINS, ChunkInfo, part_name, read_statistics
+from .chunks import ORIGINS, ChunkInfo, part_name, read_statistics, write_tensors
 from .journal import Part, Recorded, difference, names_of, recorded_part, what
 from .locks import Lock
 from .manifest import MANIFEST, SiteInfo
@@ -189,11 +187,8 @@ def keep(
         tensors[part_name(site)] = values
         tensors |= {part_name(site, name): tensor for name, tensor in found.tensors().items()}
     with place.writing(file) as temporary:
-        save_file(tensors, temporary)
-        with open(temporary, "rb+") as stream:
-            os.fsync(stream.fileno())
-        size, digest = temporary.stat().st_size, files.sha256(temporary)
-        chunk = ChunkInfo(file, len(origins[0]), digest, size, dict(cursor), skip)
+        digest = write_tensors(temporary, tensors)
+        chunk = ChunkInfo(file, len(origins[0]), digest, temporary.stat().st_size, dict(cursor), skip)
         place.append(journal, json.dumps(chunk.record()).encode() + b"\n")
     return Written(chunk, statistics)
 

@@ -141,7 +141,7 @@ class Remote(Place):
         except (AquinError, FileExistsError):
             raise
         except FileNotFoundError as error:
-            raise StoreError(f"{self.address} cannot be {what}: {error} is not there.") from error
+            raise StoreError(f"{self.address} cannot be {what}, something is not there: {error}.") from error
         except Exception as error:  # every backend of fsspec has exceptions of its own
             reason = f"{type(error).__name__}: {error}"
             raise NetworkError(

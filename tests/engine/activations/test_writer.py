@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from stores import ABOUT, INNER, LATER, MIDDLE, ONE, SEVERAL, assert_holds, contents, rows, write
 
+from aquin_nb import files
 from aquin_nb.engine.activations import ledger, places
-from aquin_nb.engine.activations.chunks import chunk_of, row_bytes
+from aquin_nb.engine.activations.chunks import chunk_of, row_bytes, write_tensors
 from aquin_nb.engine.activations.store import Store
 from aquin_nb.engine.activations.writer import StoreWriter
 from aquin_nb.errors import NoSpace, OutputError, StoreError
@@ -50,6 +51,18 @@ class TestChunks:
             open_writer.add({MIDDLE.hook: x}, *origins)
             x.data.zero_()
             assert_holds(open_writer.close())
+
+    @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+    def test_a_chunk_is_a_safetensors_file(self, tmp_path, dtype):
+        x = torch.randn(300, 301, dtype=torch.float64).to(dtype)
+        tensors = {"x.0": x[:200], "x.1": x[0:0], "a": torch.arange(7).int(), "b": torch.arange(3)}
+        digest = write_tensors(tmp_path / "ours", tensors)
+        found = load_file(tmp_path / "ours")
+        assert found.keys() == tensors.keys()
+        assert all(
+            found[name].dtype == tensors[name].dtype and torch.equal(found[name], tensors[name]) for name in found
+        )
+        assert digest == files.sha256(tmp_path / "ours")
 
     def test_every_site_is_kept_beside_the_others_with_its_statistics(self, tmp_path):
         store = write(tmp_path / "s", 15, sites=SEVERAL, dtype="float16")
@@ -239,13 +252,14 @@ class TestTrouble:
     @pytest.mark.parametrize("after", [0, 1, 2])
     def test_a_disk_that_fills_in_the_middle_of_a_chunk(self, tmp_path, monkeypatch, after):
         """Half a chunk is written, or all of it but its line of the journal, or half of that line too."""
-        real, append = ledger.save_file, places.files.append
+        real, append = ledger.write_tensors, places.files.append
 
-        def full(tensors, path):
-            real(tensors, path)
+        def full(path, tensors):
+            digest = real(path, tensors)
             if "chunk_000002" in str(path) and after == 0:
                 path.write_bytes(path.read_bytes()[:100])
                 raise OSError(28, "No space left on device")
+            return digest
 
         def full_journal(path, line):
             if b"chunk_000002" in line and after > 0:
@@ -256,7 +270,7 @@ class TestTrouble:
 
         whole = write(tmp_path / "whole", 50)
         with monkeypatch.context() as patch:
-            patch.setattr(ledger, "save_file", full)
+            patch.setattr(ledger, "write_tensors", full)
             patch.setattr(places.files, "append", full_journal)
             with pytest.raises(NoSpace, match=r"No space left.* The 20 rows before are kept, and a resumed collection"):
                 write(tmp_path / "s", 50)
