@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 from typing import Any, Protocol
 
@@ -119,8 +119,8 @@ class LiveStream(Stream):
         self._harvests, self._budget, self._seed, self._dtype = harvests, rows, seed, dtype
         self._control = control or Control()
         self.widths, self.notes = harvests.widths, list(harvests.notes)
-        self._period = round(1 / held_out) if held_out else 0
-        self._chosen = lru_cache(maxsize=64)(lambda group: int(hashes(np.array([group]), seed)[0] % self._period))
+        self._period = period = round(1 / held_out) if held_out else 0
+        self._chosen = lru_cache(maxsize=64)(lambda group: int(hashes(np.array([group]), seed)[0] % period))
         self.held_out_rows = max(1, round(rows * held_out / (1 - held_out))) if held_out else 0
         self._held = torch.empty(0, sum(self.widths))
         width = sum(self.widths)
@@ -137,7 +137,7 @@ class LiveStream(Stream):
         self._per_epoch = self.rows // self.batch_size
         self._shape = Shape(self._buffer_rows, width, harvests.dtype, self.batch_size, dtype)
         self._resident: Tensor | None = None
-        self._opening = _Opening(lambda skip: self._mixed(0, skip), max(1, KEPT_ROWS // self.batch_size))
+        self._opening = _Opening(max(1, KEPT_ROWS // self.batch_size))
 
     @property
     def batches_per_epoch(self) -> int:
@@ -153,7 +153,7 @@ class LiveStream(Stream):
         not_negative(number=number, skip=skip)
         if self._few:
             return self._permuted(number, skip)
-        return self._mixed(number, skip) if number else self._opening.read(skip)
+        return self._mixed(number, skip) if number else self._opening.read(partial(self._mixed, 0), skip)
 
     def held_out(self, max_rows: int | None = None) -> Tensor:
         """Rows of the first held-out documents, float32 [m, sum(widths)], in order; at most `held_out_rows`."""
@@ -292,14 +292,14 @@ class _Window:
 class _Opening:
     """An epoch whose first batches are kept, and which is gone on with by whoever reads on behind them."""
 
-    def __init__(self, begin: Callable[[int], Iterator[Tensor]], kept: int) -> None:
-        self._begin, self._most = begin, kept
+    def __init__(self, kept: int) -> None:
+        self._most = kept
         self._kept: list[Tensor] = []
         self._going: Iterator[Tensor] | None = None
         self._at = 0  # the batch that `_going` gives next
 
-    def read(self, skip: int) -> Iterator[Tensor]:
-        """The batches from number `skip` on; they may be changed."""
+    def read(self, begin: Callable[[int], Iterator[Tensor]], skip: int) -> Iterator[Tensor]:
+        """The batches from number `skip` on, which may be changed; `begin(skip)` makes them anew."""
         own: Iterator[Tensor] | None = None
         place = skip
         try:
@@ -308,7 +308,7 @@ class _Opening:
                     batch = self._kept[place].clone()
                 elif own is None and place == self._at:
                     if self._going is None:
-                        self._going = self._begin(place)
+                        self._going = begin(place)
                     found = next(self._going, None)
                     if found is None:
                         return
@@ -317,7 +317,7 @@ class _Opening:
                         self._kept.append(found.clone())
                     batch = found
                 else:
-                    own = own or self._begin(place)
+                    own = own or begin(place)
                     found = next(own, None)
                     if found is None:
                         return

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -162,6 +164,22 @@ def test_a_look_at_the_first_batches_costs_nothing():
     whole = list(LiveStream(Texts([20] * 4000), 512, rows=60_000, buffer_rows=4000).epoch(0))
     later = list(stream.epoch(0))
     assert all(torch.equal(a, b) for a, b in zip(whole, later, strict=True))
+
+
+@pytest.mark.parametrize("rows", [500, 6000])
+def test_its_memory_is_given_back_at_once(rows):
+    """Not when the collector of garbage comes by, which does not know how large a buffer is."""
+    gc.disable()
+    try:
+        stream = LiveStream(Texts([20] * 400), 100, rows=rows, buffer_rows=800)
+        batches = stream.batches()
+        assert len(list(islice(batches, 200))) == 200
+        batches.close()
+        gone = weakref.ref(stream)
+        del stream, batches
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_two_may_read_at_once():
