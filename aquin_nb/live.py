@@ -140,7 +140,7 @@ class LiveJob(Live):
             return self._left()
         from .widgets.job import job_html
 
-        result = self.job.result if self.job.status == "completed" else None
+        result: Any = self.job.result if self.job.status == "completed" else None
         html: str = result.html() if hasattr(result, "html") else job_html(self._state())
         return html
 

@@ -111,9 +111,9 @@ def collect(
         model, corpus, found, context_size, batch_size, pack, bos, tuple(exclude), part if part is not None else (0, 1)
     )
     unit = f"{reading.unit}s"
-    control.tick("collect", 0, tokens, unit)
     passes: Iterator[Harvest] | None = None
     if before is None:  # before the folder is claimed: errors of the model and the corpus leave nothing behind
+        control.tick("collect", 0, tokens, unit)
         passes = harvest(reading)
         first = next(passes, None)
         if first is None:
@@ -164,6 +164,7 @@ def _write(
     """Forward passes into the writer until it has `tokens` rows; without any, from where it has to go on."""
     unit = f"{reading.unit}s"
     if passes is None:
+        control.tick("collect", writer.rows, tokens, unit)  # before the first: a rate counts what is new
         passes = harvest(reading, Cursor(**writer.cursor) if writer.cursor else START)
     while writer.rows < tokens and (taken := next(passes, None)) is not None:
         writer.mark(taken.begins._asdict())

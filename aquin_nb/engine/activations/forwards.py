@@ -15,7 +15,6 @@ from .columns import Column, is_blank
 from .contexts import EXCLUDE, exclusions
 from .corpus import Corpus
 from .harvest import Placed, Reading
-from .live import Forward
 from .sources import digest
 from .texts import Rows, Source
 
@@ -76,7 +75,7 @@ class Forwards:
         self.most = rows * (context_size if model.mode == "llm" else 1)
         self.notes = list[str]()
 
-    def passes(self, wanted: Callable[[int], bool]) -> Iterator[Forward]:
+    def passes(self, wanted: Callable[[int], bool]) -> Iterator[OneForward]:
         """Forward passes over the documents, by their numbers, that are wanted; none where there is no such document.
 
         Raises:
@@ -88,10 +87,17 @@ class Forwards:
         try:
             for placed in reading.batches():
                 if count := reading.rows(placed):
-                    yield _Forward(reading, placed, count)
+                    yield OneForward(reading, placed, count)
         except CorpusError:
             if chosen.given or not chosen.left_out:  # else all documents were left out, which the corpus cannot know
                 raise
+
+    def contexts(self, wanted: Callable[[int], bool]) -> Iterator[list[int]]:
+        """Token ids of each context row over the wanted documents, with BOS and all else that the model reads."""
+        for forward in self.passes(wanted):
+            tokens = forward.placed.batch.tokens
+            for ids, mask in zip(tokens.ids, tokens.mask, strict=True):
+                yield ids[mask].tolist()
 
     def fingerprint(self) -> str:
         """Hex SHA-256 of the model and its tokenizer, the corpus, the sites and how documents are cut."""
@@ -115,12 +121,15 @@ class Forwards:
 
 
 @dataclass
-class _Forward:
+class OneForward:
+    """A forward pass over a batch of context rows; see `live.Forward`."""
+
     reading: Reading
     placed: Placed
     count: int
 
     def rows(self) -> Tensor:
+        """Its activations [count, sum(widths)]."""
         found = self.reading.look(self.placed).x
         return torch.cat([found[site.hook] for site in self.reading.sites], dim=1)
 
