@@ -16,12 +16,12 @@ L is a layer from 0, [b, t, d_model] the shape unless the table says otherwise, 
 | `model.layers.3.mlp` | any Hugging Face module by its path: its output, the first tensor of a tuple, [b, t, width] of its own width |
 
 The equations hold bit for bit: a name is given only where they do (`layout.py`), and a backend whose library reads
-something else under a name does not offer it. A block that none of them explains (granite scales what it adds, OPT flattens
-its batch, mamba has no attention) has `hook_resid_pre` and `hook_resid_post` alone, and its modules by their paths.
+something else under a name does not offer it. A block that none of them explains (granite scales what it adds, OPT
+flattens its batch, mamba has no attention) has `hook_resid_pre` and `hook_resid_post` alone, and its modules' paths.
 
-Both backends give equal values, bit for bit in float32, wherever TransformerLens runs Hugging Face's own arithmetic: llama,
-mistral, qwen, gemma, gpt2, neox, GPT-J, phi, olmo and their like. Of a fused projection that it takes apart (gpt2's `c_attn`, falcon's
-`query_key_value`) it has no output to read; falcon's attention agrees to rounding only.
+Both backends give equal values, bit for bit, wherever TransformerLens runs Hugging Face's own arithmetic: llama,
+mistral, qwen, gemma, gpt2, neox, GPT-J, phi, olmo and their like. Of a fused projection that it takes apart (gpt2's
+`c_attn`, falcon's `query_key_value`) it has no output to read; falcon's attention agrees to rounding only.
 """  # noqa: E501  a row of a table is one line
 
 from __future__ import annotations
