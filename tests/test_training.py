@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,8 @@ from planted import D, planted, stored
 
 import aquin_nb
 from aquin_nb import errors
+from aquin_nb.control import Control
+from aquin_nb.engine.sae import trainer as trainers
 from aquin_nb.engine.sae.history import COLUMNS
 from aquin_nb.results import open_training
 
@@ -90,7 +95,7 @@ class TestResult:
     def test_several_settings_and_several_layers_give_lists(self, x: torch.Tensor) -> None:
         swept = aquin_nb.sae_train(x, [CONFIG | {"k": k} for k in (2, 6)])
         assert [result.dictionary.cfg.k for result in swept] == [2, 6]
-        layers = aquin_nb.sae_train({1: x, 2: x.flip(1)}, CONFIG)
+        layers = aquin_nb.sae_train({np.int64(1): x, 2: x.flip(1)}, CONFIG)
         assert [result.card.layer for result in layers] == [1, 2]
         assert len({result.path for result in [*swept, *layers]}) == 4
 
@@ -106,6 +111,8 @@ class TestResult:
             lambda x: x.numpy()[::-1],
             lambda x: x.numpy().astype(">f4"),
             lambda x: x.T.contiguous().T,
+            lambda x: x.numpy().astype(np.longdouble),
+            torch._neg_view,
         ],
         ids=[
             "float64",
@@ -117,6 +124,8 @@ class TestResult:
             "reversed",
             "big-endian",
             "columns",
+            "long double",
+            "negated view",
         ],
     )
     def test_every_real_matrix_will_do(self, x: torch.Tensor, change: Callable[[torch.Tensor], Any]) -> None:
@@ -148,6 +157,8 @@ class TestRows:
             (lambda x: bad_row(x, 9, -np.inf).numpy(), r"Row 9 .*holds infinity"),
             (lambda x: x.to(torch.complex64), r"float tensor \[rows, d_in\].* complex64"),
             (lambda x: x[:, :0], r"float32 \[800, 0\]"),
+            (lambda x: x.to("meta"), "A meta tensor has a shape and no values"),
+            (lambda x: {np.float64(1): x}, "whole numbers of layers as keys"),
             (lambda x: 5, "not int"),
             (lambda x: (x, x, x), r"pair.*transcoder|transcoder.*two"),
             (lambda x: (x, x[:400]), "800 rows and targets 400"),
@@ -162,9 +173,9 @@ class TestRows:
             aquin_nb.sae_train(change(x), CONFIG)
         assert not list(home.rglob("*.pt"))
 
-    @pytest.mark.parametrize("value", [0.0, 1e30, 1e-30])
-    def test_rows_without_a_size_are_refused(self, x: torch.Tensor, value: float) -> None:
-        with pytest.raises(errors.DictionaryError, match="zero"):
+    @pytest.mark.parametrize(("value", "message"), [(0.0, "all zero"), (1e30, "too large"), (1e-30, "too small")])
+    def test_rows_without_a_size_are_refused(self, x: torch.Tensor, value: float, message: str) -> None:
+        with pytest.raises(errors.DictionaryError, match=message):
             aquin_nb.sae_train(x * value, CONFIG)
 
     def test_copies_of_one_row_are_told(self) -> None:
@@ -203,6 +214,9 @@ class TestSettings:
             ({"skip": True}, "skip is for a transcoder"),
             ({"device": "banana"}, "'banana' is no device"),
             ({"lr": 1e30, "steps": 100}, r"at step \d+\. Try a lower lr \(now 1e\+30\)"),
+            ({"lr": 1e38, "steps": 1}, r"NaN or infinite by step 1\. Try a lower lr"),
+            ({"lr_decay": 6}, r"lr_decay \(6 steps\) is longer than the run \(5 steps\)"),
+            ({"device": "mps"}, "device: mps cannot train: .* cpu and cuda"),
         ],
     )
     def test_they_are_refused(self, x: torch.Tensor, changes: dict[str, Any], message: str) -> None:
@@ -229,12 +243,141 @@ class TestSettings:
         with pytest.raises(errors.DictionaryError, match=f"trained in one pass share {name}"):
             aquin_nb.sae_train(x, [CONFIG, CONFIG | {name: other}])
 
+    def test_the_config_that_was_written_beside_a_dictionary_trains_another(
+        self, x: torch.Tensor, tmp_path: Path
+    ) -> None:
+        first = aquin_nb.sae_train(x, CONFIG | {"output": tmp_path / "a.pt", "name": "a"})
+        second = aquin_nb.sae_train(x, tmp_path / "a.config.json")
+        assert torch.equal(first.dictionary.W_dec, second.dictionary.W_dec)
+        assert first.path != second.path
+        assert second.card.notes == first.card.notes, "nothing in it is called useless"
+
+    def test_settings_that_do_nothing_are_said(self, x: torch.Tensor) -> None:
+        result = aquin_nb.sae_train(x, CONFIG | {"groups": [8, 64], "bandwidth": 0.1})
+        assert "groups and bandwidth do nothing for topk." in result.card.notes
+        assert result.dictionary.cfg.groups is None
+
     def test_a_width_that_cannot_fit_is_refused_at_once(self, x: torch.Tensor) -> None:
         with pytest.raises(errors.OutOfMemory, match=r"d_sae=1,000,000,000,000 needs about .* At most d_sae=\d"):
             aquin_nb.sae_train(x, CONFIG | {"d_sae": 10**12})
 
 
+class Disk:
+    """A disk on which dictionaries of these names cannot be written, and checkpoints where it is told so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *names: str, checkpoints: bool) -> None:
+        save = torch.save
+
+        def full(value: Any, path: Path) -> None:
+            place = str(path)
+            refused = not checkpoints if ".checkpoints" in place else any(f".{name}.pt." in place for name in names)
+            if refused:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            save(value, path)
+
+        monkeypatch.setattr(torch, "save", full)
+
+
+class TestUnsaved:
+    """Dictionaries that cannot be written after all the work."""
+
+    def test_one_stays_in_memory_and_the_training_in_a_checkpoint(
+        self, x: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as patch:
+            Disk(patch, "a", checkpoints=True)
+            with pytest.raises(errors.NoSpace) as caught:
+                aquin_nb.sae_train(x, CONFIG | {"output": tmp_path / "a.pt"})
+        said = str(caught.value)
+        assert "All of the training is in " in said
+        assert "step_000000005.pt; aquin_nb.sae_resume(" in said
+        assert "error.unsaved.save(PATH) writes it elsewhere, where error is sys.last_value after a cell" in said
+        caught.value.unsaved.save(tmp_path / "elsewhere.pt")
+        result = aquin_nb.sae_resume(tmp_path / "a.pt", x)
+        assert torch.equal(result.dictionary.W_enc, aquin_nb.load_dictionary(tmp_path / "elsewhere.pt").W_enc)
+
+    def test_each_of_several_and_no_other_is_lost(
+        self, x: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        configs = [CONFIG | {"output": tmp_path / f"{name}.pt", "name": name} for name in "abc"]
+        with monkeypatch.context() as patch:
+            Disk(patch, "a", "c", checkpoints=False)
+            with pytest.raises(errors.NoSpace, match="The dictionaries are still in memory: each one in") as caught:
+                aquin_nb.sae_train(x, configs)
+        assert [sae.cfg.name for sae in caught.value.unsaved] == ["a", "c"]
+        assert aquin_nb.load_dictionary(tmp_path / "b.pt").cfg.complete
+        cards = [json.loads((tmp_path / f"{name}.card.json").read_text())["status"] for name in "abc"]
+        assert cards == ["failed", "completed", "failed"]
+
+
+class TestSweeps:
+    def test_one_that_diverges_leaves_the_others_complete(self, x: torch.Tensor, tmp_path: Path) -> None:
+        configs = [CONFIG | {"steps": 60, "lr": lr, "output": tmp_path / f"{lr:g}.pt"} for lr in (1e-3, 1e30)]
+        with pytest.raises(errors.DictionaryError) as caught:
+            aquin_nb.sae_train(x, configs)
+        said = str(caught.value)
+        assert said.startswith("1 of 2 dictionaries diverged. ")
+        assert said.endswith(f"The others are complete: {tmp_path / '0.001.pt'}.")
+        assert aquin_nb.load_dictionary(tmp_path / "0.001.pt").cfg.complete
+        assert not (tmp_path / "1e+30.pt").exists()
+        cards = [json.loads((tmp_path / f"{name}.card.json").read_text()) for name in ("0.001", "1e+30")]
+        assert [card["status"] for card in cards] == ["completed", "failed"]
+        assert "Try a lower lr" in str(cards[1]["error"])
+
+    def test_a_cancel_leaves_what_was_complete_complete(
+        self, x: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tick = trainers._tick
+
+        def cancelling(control: Control, mesh: Any, step: int, last: int) -> None:
+            if step == 30:
+                control.cancel()
+            tick(control, mesh, step, last)
+
+        monkeypatch.setattr(trainers, "_tick", cancelling)
+        configs = [CONFIG | {"steps": steps, "output": tmp_path / f"{steps}.pt"} for steps in (20, 90)]
+        with pytest.raises(errors.Cancelled, match=r"so far is in .*90\.pt; .* Complete: .*20\.pt\."):
+            aquin_nb.sae_train(x, configs)
+        cards = [json.loads((tmp_path / f"{name}.card.json").read_text())["status"] for name in (20, 90)]
+        assert cards == ["completed", "cancelled"]
+        assert not (tmp_path / "20.checkpoints").exists()
+        assert aquin_nb.load_dictionary(tmp_path / "20.pt").cfg.complete
+
+
 class TestPlaces:
+    def test_two_processes_do_not_write_to_one(self, x: torch.Tensor, tmp_path: Path) -> None:
+        """The other one is in the midst of it; when it dies, the place is free."""
+        program = (
+            "import sys, time, torch, aquin_nb.engine.sae.locks as locks; from pathlib import Path\n"
+            "locks.Lock(Path(sys.argv[1])).take(); print('held', flush=True); time.sleep(600)"
+        )
+        output = tmp_path / "run.pt"
+        other = subprocess.Popen([sys.executable, "-c", program, str(output)], stdout=subprocess.PIPE, text=True)
+        try:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "held\n"
+            with pytest.raises(errors.OutputError, match=r"run\.pt is being written by a training that has not ended"):
+                aquin_nb.sae_train(x, CONFIG | {"output": output})
+            with pytest.raises(errors.OutputError, match=r"run\.pt is being written by a training that has not ended"):
+                aquin_nb.sae_resume(output)
+        finally:
+            other.kill()
+            other.communicate()
+        assert aquin_nb.sae_train(x, CONFIG | {"output": output}).card.status == "completed"
+        assert not list(tmp_path.glob(".*"))
+
+    def test_a_refusal_lets_the_place_go(self, x: torch.Tensor, tmp_path: Path) -> None:
+        with pytest.raises(errors.StoreError):
+            aquin_nb.sae_resume(tmp_path / "run.pt", x)
+        assert aquin_nb.sae_train(x, CONFIG | {"output": tmp_path / "run.pt"}).card.status == "completed"
+
+    def test_one_place_in_two_words_is_one(
+        self, x: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(errors.DictionaryError, match="Two dictionaries would go to"):
+            aquin_nb.sae_train(x, [CONFIG | {"output": "same.pt"}, CONFIG | {"output": tmp_path / "same.pt"}])
+
     def test_a_place_that_is_taken(self, x: torch.Tensor, tmp_path: Path) -> None:
         (tmp_path / "taken.pt").write_bytes(b"precious")
         (tmp_path / "file").write_text("x")

@@ -97,14 +97,14 @@ class TrainMetrics(Record):
 
     step: int = 0
     tokens: int = 0
-    recon_mse: FiniteFloat | None = Field(default=None, description="mean over rows of squared error summed over d_in")
+    recon_mse: FiniteFloat | None = Field(default=None, description="mean over rows of squared error summed over d_out")
     fvu: FiniteFloat | None = Field(default=None, description="fraction of variance unexplained")
     explained_variance: FiniteFloat | None = None
     cosine: FiniteFloat | None = Field(default=None, description="mean cosine of a row with its reconstruction")
     l0: FiniteFloat | None = Field(default=None, description="mean active latents a row")
     dead: int | None = Field(default=None, description="latents that did not fire in the last dead_after_tokens rows")
     dead_share: Share | None = None
-    grad_norm: FiniteFloat | None = Field(default=None, description="of all parameters together, before clipping")
+    grad_norm: FiniteFloat | None = Field(default=None, description="of all parameters together, after clipping")
     tokens_per_second: FiniteFloat | None = None
     density: list[int] | None = Field(
         default=None,
@@ -145,7 +145,9 @@ class SaeTrainCard(Card):
     history_points: int = 0
     checkpoint: TrainCheckpoint | None = Field(default=None, description="the last one written")
     resumed_from: list[int] = Field(default_factory=list, description="steps at which a stopped run was continued")
-    advice: list[str] = Field(default_factory=list, description="what looks unhealthy and what to try, newest last")
+    advice: list[str] = Field(
+        default_factory=list, description="what looks unhealthy and what to try, most important first"
+    )
     verdict: Verdict | None = None
     reasons: list[str] = Field(default_factory=list)
 

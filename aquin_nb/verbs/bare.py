@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
+from torch import Tensor
+
 from .. import home
 from ..cards import SaeTrainCard
 from ..engine.sae import SaeConfig, TrainConfig
 from ..engine.sae.loggers import require_loggers
-from ..engine.sae.trainer import require_memory
+from ..engine.sae.memory import require_memory
 from ..errors import DictionaryError, StoreError
 from ..jobs import Job, JobQueue
 from ..live import LiveTraining, Together
 from ..progress import attend
 from ..results import SaeTrain
+from .resuming import device_again, resume_rows, resumed_card, resumed_config, saved_state
 from .sources import Rows, open_rows
 from .training import (
+    Places,
     Training,
     compute_device,
     default_path,
     require_free,
-    require_same_config,
-    resume_rows,
-    resumed_card,
     run,
     sae_config,
-    saved_state,
 )
 
 Config = TrainConfig | dict[str, Any] | str | Path
 
 
 @overload
-def sae_train(activations: Mapping[int, Any], config: Config | Sequence[Config] | None = None) -> list[SaeTrain]: ...
+def sae_train(activations: Mapping[Any, Any], config: Config | Sequence[Config] | None = None) -> list[SaeTrain]: ...
 @overload
 def sae_train(activations: Any, config: Config | None = None) -> SaeTrain: ...
 @overload
@@ -44,9 +46,11 @@ def sae_train(activations: Any, config: Config | Sequence[Config] | None = None)
     """Train a dictionary on activations that are there; returns when it is done. In a notebook the monitor is live.
 
     Args:
-        activations: a float tensor or array [n, d_in], the folder of an activation store or a capture; a pair
-            (inputs, targets) of them for a transcoder; or a dict {layer: activations} of the same tokens, for one
-            dictionary a layer over one pass.
+        activations: a float tensor or array [n, d_in], the folder of an activation store or a capture, or the result
+            that wrote it; a pair (inputs, targets) of them for a transcoder; or a dict {layer: activations} of the same
+            tokens, for one dictionary a layer over one pass. Of a store of several sites the keys, layers or hooks, say
+            which: {10: folder}, or {5: folder, 10: folder, "blocks.10.hook_mlp_out": folder}. A store is trained on
+            without its model, which need not be on this machine.
         config: `TrainConfig`, a dict of its settings, or a TOML, JSON or YAML file. A list of them trains one
             dictionary each over one pass of the same batches (same batch_size, seed and held_out) and returns a list.
 
@@ -68,7 +72,9 @@ def sae_train(activations: Any, config: Config | Sequence[Config] | None = None)
     _require_one_pass(configs)
     plans = [(rows, one) for rows in sources for one in configs]
     job: Job[Any] = Job("train", lambda control: run(trainings, control, compute_device(configs[0].device)))
-    trainings = _plan(job, plans)
+    with Places() as places:
+        trainings = _plan(job, plans, places)
+        places.hand_over(job)
     job.output = trainings[0].path
     results: SaeTrain | list[SaeTrain] = _done(job, trainings, several or isinstance(activations, Mapping))
     return results
@@ -81,9 +87,10 @@ def sae_resume(output: str | Path, activations: Any = None, *, config: Config | 
 
     Args:
         output: the `.pt` that the training was to write, or its folder of checkpoints.
-        activations: only for a run on a tensor in memory: the same tensor, or pair or dict of them. A store is found
-            again.
-        config: when given, it is checked to be the one that the run began with.
+        activations: for a run on a tensor in memory, the same tensor, or pair or dict of them. A store is found again
+            where it was; give its folder when that has moved.
+        config: when given, it is checked to be the one that the run began with; checkpoint_every, keep_checkpoints,
+            loggers, device and block_rows may be others and are followed.
 
     Raises:
         StoreError: nothing to resume, no readable checkpoint, or other activations.
@@ -96,18 +103,20 @@ def sae_resume(output: str | Path, activations: Any = None, *, config: Config | 
     path = Path(output).expanduser()
     if path.suffix == ".checkpoints":
         path = path.with_suffix(".pt")
-    state, problems = saved_state(path)
-    require_same_config(state, config)
-    rows, sources = resume_rows(state, _by_layer(activations) if activations is not None else ())
-    settings = TrainConfig(**state["config"])
-    cfg = SaeConfig.from_dict(state["cfg"])
-    require_columns(rows, cfg)
-    card = resumed_card(state, cfg, rows)
-    card.notes += problems
-    job: Job[Any] = Job(
-        f"resume {cfg.name}", lambda control: run([training], control, compute_device(settings.device)), None, path
-    )
-    training = Training(settings, cfg, rows, path, LiveTraining(job, card), resume=state, sources=sources)
+    with Places() as places:
+        places.take(path)
+        state, problems = saved_state(path)
+        settings = resumed_config(state, config, path)
+        device = device_again(settings)
+        rows, sources = resume_rows(state, _by_layer(activations) if activations is not None else ())
+        cfg = SaeConfig.from_dict(state["cfg"])
+        require_columns(rows, cfg)
+        card = resumed_card(state, cfg, rows)
+        card.notes += problems
+        job: Job[Any] = Job(f"resume {cfg.name}", lambda control: run([training], control, device), None, path)
+        training = Training(settings, cfg, rows, path, LiveTraining(job, card), resume=state, sources=sources)
+        del state  # the training's alone: its tensors are a second copy of everything
+        places.hand_over(job)
     results: SaeTrain = _done(job, [training], several=False)
     return results
 
@@ -130,10 +139,23 @@ def _by_layer(activations: Any) -> list[Rows]:
         return [open_rows(activations)]
     if not activations:
         raise StoreError("The dict of activations is empty: give {layer: activations}.")
-    for layer in activations:
-        if not isinstance(layer, int) or isinstance(layer, bool) or layer < 0:
-            raise StoreError(f"A dict of activations has whole numbers of layers as keys, not {layer!r}.")
-    return [replace(open_rows(given), layer=layer) for layer, given in activations.items()]
+    return [_at(layer, given) for layer, given in activations.items()]
+
+
+def _at(layer: Any, given: Any) -> Rows:
+    """Those of a layer, or of a hook of a store; a tensor is of the layer that it is said to be of."""
+    if isinstance(layer, str) and not isinstance(given, tuple | list | Tensor | np.ndarray):
+        return open_rows(given, layer)
+    number = _layer(layer)
+    rows = open_rows(given, number)
+    return rows if rows.hook and rows.target is None else replace(rows, layer=number)
+
+
+def _layer(given: Any) -> int:
+    number = operator.index(given) if hasattr(given, "__index__") and not isinstance(given, bool) else -1
+    if number < 0:
+        raise StoreError(f"A dict of activations has whole numbers of layers as keys, not {given!r}.")
+    return number
 
 
 def _require_one_pass(configs: Sequence[TrainConfig]) -> None:
@@ -143,14 +165,14 @@ def _require_one_pass(configs: Sequence[TrainConfig]) -> None:
             raise DictionaryError(f"Dictionaries trained in one pass share {name}; these have {sorted(values)}.")
 
 
-def _plan(job: Job[Any], plans: Sequence[tuple[Rows, TrainConfig]]) -> list[Training]:
+def _plan(job: Job[Any], plans: Sequence[tuple[Rows, TrainConfig]], places: Places) -> list[Training]:
     fallback, trainings, taken = home.run_name("train"), list[Training](), set[Path]()
     for number, (rows, config) in enumerate(plans, start=1):
         name = config.name or (fallback if len(plans) == 1 else f"{fallback}-{number}")
         path = Path(config.output).expanduser() if config.output else default_path(rows, name)
-        if path in taken:
+        if path.resolve() in taken:
             raise DictionaryError(f"Two dictionaries would go to {path}: give each config its own name or output.")
-        taken.add(path)
+        taken.add(path.resolve())
         require_free(path)
         require_loggers(config.loggers)
         cfg = sae_config(
@@ -163,9 +185,13 @@ def _plan(job: Job[Any], plans: Sequence[tuple[Rows, TrainConfig]]) -> list[Trai
             corpus=rows.corpus.name,
             target=rows.target,
         )
-        require_memory(cfg, config.resolved(rows.total), compute_device(config.device))
         card = SaeTrainCard(name=name, layer=rows.layer, hook=rows.hook, model=rows.model)
         trainings.append(Training(config, cfg, rows, path, LiveTraining(job, card)))
+    device = compute_device(plans[0][1].device)
+    require_memory([(t.cfg, t.config.resolved(t.rows.total)) for t in trainings], device)
+    for training in trainings:
+        places.take(training.path)
+        require_free(training.path)  # again: it may have been taken meanwhile
     return trainings
 
 

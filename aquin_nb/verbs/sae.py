@@ -35,6 +35,7 @@ class SaeVerbs:
         activations: Any = None,
         checkpoint: str | Path | None = None,
         tokens: int | None = None,
+        keep_activations: bool = True,
         quick: bool = False,
         architecture: Architecture | None = None,
         d_sae: int | None = None,
@@ -65,6 +66,8 @@ class SaeVerbs:
             checkpoint: train on a fine-tuned checkpoint's activations.
             tokens: rows of activations to collect; default 100,000 (2,000,000 on a GPU), 20,000 with `quick`. For
                 an embedding model a row is a text.
+            keep_activations: False makes activations while it trains and writes none to disk: for one run over very
+                many tokens. The corpus is read several times; `resume` opens it again.
             quick: a short run to see that everything works: fewer rows and 500 steps.
             architecture: "topk" (default), "batchtopk", "relu", "jumprelu", "gated" or "matryoshka".
             d_sae: width; default from the catalogue (8 × d_model for language models, 4,096 for embeddings).
@@ -92,6 +95,7 @@ class SaeVerbs:
             activations=activations,
             checkpoint=checkpoint,
             tokens=tokens,
+            keep_activations=keep_activations,
             quick=quick,
             architecture=architecture,
             d_sae=d_sae,
@@ -112,6 +116,7 @@ class SaeVerbs:
         *,
         layer: int | str | None = None,
         config: TrainConfig | dict[str, Any] | str | Path | None = None,
+        corpus: Any = None,
     ) -> Job[SaeTrain]:
         """Go on with a training that was cancelled or killed, from its last checkpoint, to the same end.
 
@@ -121,6 +126,7 @@ class SaeVerbs:
         Args:
             name: that of the training. layer: when it was training several.
             config: when given, it is checked to be the one that the run began with.
+            corpus: only for a training with `keep_activations=False`, where its corpus was in memory or has moved.
 
         Raises:
             StoreError: nothing to resume, no readable checkpoint, or activations that are gone or changed.
@@ -128,7 +134,7 @@ class SaeVerbs:
 
         >>> session.sae.resume("overnight").wait()   # doctest: +SKIP
         """
-        return session_resume(self._session, name, layer, config)
+        return session_resume(self._session, name, layer, config, corpus)
 
     def sweep(
         self,

@@ -16,28 +16,27 @@ import torch
 from .. import home
 from ..cards import Artifact, ModelRef, SaeTrainCard, TrainCheckpoint, TrainMetrics, TrainSettings
 from ..control import Control
-from ..engine.activations.stream import ShuffledStream
+from ..engine.activations.stream import Stream
 from ..engine.numerics import fast_dtype
 from ..engine.sae import SaeConfig, TrainConfig
 from ..engine.sae.checkpoints import Checkpoints, with_latest
-from ..engine.sae.config import SELECTED, differences
+from ..engine.sae.config import LOW_NOTE, SELECTED
 from ..engine.sae.history import Point
+from ..engine.sae.idle import idle
+from ..engine.sae.locks import Lock
 from ..engine.sae.loggers import Logger, open_loggers
-from ..engine.sae.trainer import Interrupted, Member, TrainOutcome, fit
+from ..engine.sae.trainer import Diverged, Interrupted, Member, TrainOutcome, fit
 from ..errors import AquinError, Cancelled, DictionaryError, OutputError, StoreError
 from ..files import require_writable, sha256, write_json
-from ..jobs import Job
+from ..jobs import FINISHED, Job
 from ..live import LiveTraining
 from ..records import history_frame, write_card, write_frame
 from ..results import SaeTrain
-from .sources import Rows, Source, distinct, open_rows, reopen
+from .sources import Rows, Source, distinct, stream_of
 
-LOW_NOTE = (
-    "The large products are in bfloat16, which a timed probe found faster on this device; selected values, losses,"
-    " gradient sums, optimiser and weights are float32."
-)
+TRAINS_ON = ("cpu", "cuda")
 
-Judge = Callable[[TrainOutcome, ShuffledStream, Control], dict[str, Any]]
+Judge = Callable[[TrainOutcome, Stream, Control], dict[str, Any]]
 """Measures a finished dictionary in its model: fields of `TrainMetrics`, and a `note` where it could not."""
 
 
@@ -46,9 +45,10 @@ class Training:
     """One dictionary to be trained on rows that are there.
 
     Attributes:
-        config: as given, not resolved. cfg: shape and provenance. path: the `.pt` to write.
-        resume: the checkpoint to continue from, when there is one. sources: of the pass it belongs to, in their order,
-            when others were trained beside it.
+        config: as given, not resolved; of a resumed run the one that it began with. cfg: shape and provenance.
+        path: the `.pt` to write.
+        resume: the checkpoint to continue from, until the training has begun. sources: of the pass it belongs to, in
+            their order, when others were trained beside it.
         judge: measures the result in its model, when there is one.
     """
 
@@ -63,25 +63,20 @@ class Training:
     notes: list[str] = field(default_factory=list)
     loggers: list[Logger] = field(default_factory=list)
 
-    def member(self, stream: ShuffledStream, places: tuple[int, int], device: torch.device) -> Member:
+    def member(self, stream: Stream, places: tuple[int, int], device: torch.device) -> Member:
         """What `fit` needs of it; fills in the card and opens the loggers.
 
         `places`: which of the stream's sources are its inputs and its targets.
         """
-        if self.resume is not None:
-            resolved = TrainConfig(**self.resume["config"])
+        resume, self.resume = self.resume, None  # the run takes over its tensors
+        kept = checkpoints(self.path, self.config)
+        if resume is not None:
+            resolved = self.config
+            kept.set_aside(resume["step"])
         else:
             low = self.config.dtype == "auto" and fast_dtype(device, self.rows.d_in) == torch.bfloat16
             resolved = self.config.resolved(stream.rows, dtype="bfloat16" if low else "float32")
-            self.notes += [LOW_NOTE] if low else []
-            if self.config.k is not None and resolved.k is None:
-                self.notes.append(
-                    f"k does nothing for {resolved.architecture}: its sparsity_coefficient makes latents few."
-                )
-            if self.config.sparsity_coefficient is not None and resolved.k is not None:
-                self.notes.append(
-                    f"sparsity_coefficient does nothing for {resolved.architecture}: k makes latents few."
-                )
+            self.notes += [*([LOW_NOTE] if low else []), *idle(self.config)]
         self.config = resolved
         self.cfg = replace(self.cfg, k=resolved.k, groups=resolved.groups)
         self.loggers = open_loggers(resolved.loggers, self.path.with_suffix(".logs"), self.cfg.name)
@@ -93,16 +88,17 @@ class Training:
             card.notes = [*dict.fromkeys([*card.notes, *self.rows.notes, *self.notes])]
 
         self.live.edit(prepare)
-        if self.resume is not None:
-            points = [tuple(row) for row in self.resume["history"].tolist()]
-            self.live.resume(points, self.resume["step"])
+        if resume is not None:
+            points = [tuple(row) for row in resume["history"].tolist()]
+            self.live.resume(points, resume["step"])
         return Member(
             cfg=self.cfg,
             config=resolved,
-            checkpoints=checkpoints(self.path, resolved),
+            checkpoints=kept,
             on_point=self._point,
             on_checkpoint=self._checkpoint,
-            resume=self.resume,
+            on_failure=self.stop,
+            resume=resume,
             about={
                 "data": _data(stream) | {"places": list(places)},
                 "card": self.live.card.model_dump(mode="json"),
@@ -129,20 +125,22 @@ class Training:
 
         self.live.edit(note)
 
-    def save(self, outcome: TrainOutcome, stream: ShuffledStream, cancelled: Cancelled | None = None) -> SaeTrain:
+    def save(self, outcome: TrainOutcome, stream: Stream, cancelled: Cancelled | None = None) -> SaeTrain:
         """Write dictionary, configuration, history and card.
 
         Raises:
-            OutputError: the dictionary is in `.unsaved`.
+            OutputError: the dictionary is in `.unsaved`, and a checkpoint was written if that was possible.
         """
         try:
             outcome.dictionary.save(self.path)
         except OutputError as error:
             error.unsaved = outcome.dictionary
-            error.args = (
-                f"{error} The dictionary is still in memory: job.error.unsaved.save(PATH) writes it elsewhere.",
-            )
+            kept = outcome.keep() if outcome.keep is not None else None
+            again = f" All of the training is in {kept}; {_resuming(self)} writes it again." if kept else ""
+            error.args = (f"{error}{again}",)
             raise
+        finally:
+            outcome.keep = None
         history = history_frame([tuple(point) for point in outcome.history])
         write_frame(history, self.path.with_suffix(".history.csv"))
         write_json(
@@ -178,7 +176,7 @@ class Training:
                 rows=held.rows,
             )
 
-    def finish(self, result: SaeTrain, outcome: TrainOutcome, stream: ShuffledStream, control: Control) -> SaeTrain:
+    def finish(self, result: SaeTrain, outcome: TrainOutcome, stream: Stream, control: Control) -> SaeTrain:
         """Measure the dictionary in its model and close the card; the dictionary is safe already."""
         found: dict[str, Any] = {}
         if self.judge is not None:
@@ -214,7 +212,8 @@ class Training:
         if card.held_out is not None:
             held = card.held_out.model_dump(exclude_none=True, exclude={"density"})
             summary |= {f"held_out/{name}": value for name, value in held.items()}
-        for logger in self.loggers:
+        loggers, self.loggers = self.loggers, []
+        for logger in loggers:
             logger.finish(summary)
 
 
@@ -235,6 +234,8 @@ def run(trainings: Sequence[Training], control: Control, device: torch.device) -
 
     Raises:
         Cancelled: each dictionary so far was saved, with a checkpoint to continue from.
+        DictionaryError: one or more diverged; the others are complete and saved.
+        OutputError: one or more could not be saved, which are in `.unsaved`; the others were.
     """
     try:
         return _run(trainings, control, device)
@@ -249,33 +250,74 @@ def _run(trainings: Sequence[Training], control: Control, device: torch.device) 
     for training in trainings:
         training.live.edit(_start)
     sources = distinct([s for training in trainings for s in training.sources or training.rows.sources])
-    settings = TrainConfig(**first.resume["config"]) if first.resume is not None else first.config
-    stream = ShuffledStream(
-        sources[0] if len(sources) == 1 else sources,
-        settings.batch_size,
-        seed=settings.seed,
-        held_out=settings.held_out,
-    )
+    settings = first.config
+    stream = stream_of(sources, settings, control)
     _require_same_data(first.resume, stream)
 
     def place(source: Source) -> int:
         return next(i for i, known in enumerate(sources) if known is source)
 
     members = [t.member(stream, (place(t.rows.sources[0]), place(t.rows.sources[-1])), device) for t in trainings]
+    ended: Interrupted | Diverged | None = None
     try:
         outcomes = fit(stream, members, device=device, control=control)
-    except Interrupted as stop:
-        places = [str(t.path) for t in trainings]
-        cancelled = Cancelled(
-            f"{stop} The dictionary so far is in {', '.join(places)}; {_resuming(first)} goes on from there"
-            f"{', and so for each' if len(places) > 1 else ''}."
-        )
-        for training, outcome in zip(trainings, stop.outcomes, strict=True):
-            training.save(outcome, stream, cancelled)
+    except (Interrupted, Diverged) as error:
+        ended, outcomes = error, error.outcomes
+    going = [training for training, member in zip(trainings, members, strict=True) if member.failed is None]
+    cancelled = Cancelled(_so_far(ended, going, outcomes)) if isinstance(ended, Interrupted) else None
+    complete: list[tuple[Training, TrainOutcome, SaeTrain]] = []
+    unsaved: list[OutputError] = []
+    for training, outcome in zip(going, outcomes, strict=True):
+        stopped_early = cancelled if not outcome.dictionary.cfg.complete else None
+        try:
+            result = training.save(outcome, stream, stopped_early)
+        except OutputError as error:
+            unsaved.append(error)
+            training.stop(error)
+            continue
+        if stopped_early is not None:
             training.live.edit(lambda card: card.finish("cancelled", cancelled))
+        else:
+            complete.append((training, outcome, result))
+    results = [training.finish(result, outcome, stream, control) for training, outcome, result in complete]
+    if unsaved:
+        raise _not_saved(unsaved) from unsaved[0].__cause__
+    if cancelled is not None:
         raise cancelled from None
-    results = [t.save(o, stream) for t, o in zip(trainings, outcomes, strict=True)]
-    return [t.finish(r, o, stream, control) for t, r, o in zip(trainings, results, outcomes, strict=True)]
+    if ended is not None and results:
+        raise DictionaryError(f"{ended} The others are complete: {_places(results)}.") from None
+    if ended is not None:
+        raise ended
+    return results
+
+
+def _so_far(stop: Interrupted, trainings: Sequence[Training], outcomes: Sequence[TrainOutcome]) -> str:
+    """What a cancelled training left, and how to go on."""
+    said = [str(stop)]
+    parts = [t for t, o in zip(trainings, outcomes, strict=True) if not o.dictionary.cfg.complete]
+    if parts:
+        also = ", and so for each" if len(parts) > 1 else ""
+        said.append(f"The dictionary so far is in {_places(parts)}; {_resuming(parts[0])} goes on from there{also}.")
+    if complete := [training for training in trainings if training not in parts]:
+        said.append(f"Complete: {_places(complete)}.")
+    return " ".join(said)
+
+
+def _places(found: Sequence[Training | SaeTrain]) -> str:
+    return ", ".join(str(one.path) for one in found)
+
+
+def _not_saved(errors: Sequence[OutputError]) -> OutputError:
+    """One error for all dictionaries that could not be written."""
+    several = len(errors) > 1
+    first = errors[0]
+    first.args = (
+        f"{' '.join(map(str, errors))} {'The dictionaries are' if several else 'The dictionary is'} still in memory:"
+        f" {'each one in error.unsaved' if several else 'error.unsaved'}.save(PATH) writes it elsewhere, where error is"
+        " sys.last_value after a cell or at a prompt, or job.error of a job.",
+    )
+    first.unsaved = [error.unsaved for error in errors] if several else first.unsaved
+    return first
 
 
 def _resuming(training: Training) -> str:
@@ -288,13 +330,13 @@ def _resuming(training: Training) -> str:
     return f"aquin_nb.sae_resume({str(path)!r})"
 
 
-def _columns(stream: ShuffledStream, place: int) -> slice:
+def _columns(stream: Stream, place: int) -> slice:
     """Those of one source in a batch."""
     start = sum(stream.widths[:place])
     return slice(start, start + stream.widths[place])
 
 
-def _data(stream: ShuffledStream) -> dict[str, Any]:
+def _data(stream: Stream) -> dict[str, Any]:
     return {"fingerprint": stream.fingerprint(), "source": stream.describe(), "rows": stream.rows}
 
 
@@ -302,7 +344,7 @@ def _start(card: SaeTrainCard) -> None:
     card.start()
 
 
-def _require_same_data(resume: dict[str, Any] | None, stream: ShuffledStream) -> None:
+def _require_same_data(resume: dict[str, Any] | None, stream: Stream) -> None:
     if resume is not None and resume["data"]["fingerprint"] != stream.fingerprint():
         raise StoreError(
             f"These are not the activations that the run began with ({resume['data']['source']}): their contents"
@@ -313,73 +355,6 @@ def _require_same_data(resume: dict[str, Any] | None, stream: ShuffledStream) ->
 def checkpoints(path: Path, config: TrainConfig) -> Checkpoints:
     """Those of the dictionary at `path`."""
     return Checkpoints.beside(path, config.checkpoint_every, config.keep_checkpoints)
-
-
-def saved_state(path: Path) -> tuple[dict[str, Any], list[str]]:
-    """The newest readable checkpoint of the dictionary at `path`, and what was wrong with newer ones.
-
-    Raises:
-        StoreError: there is none; says whether the training is complete.
-    """
-    kept = Checkpoints.beside(path)
-    if not kept.files() and path.is_file():
-        raise StoreError(f"{path} is complete: there is nothing to resume.")
-    if not kept.files():
-        raise StoreError(f"There is no training to resume at {path}: {kept.folder.name} holds no checkpoint.")
-    kept.tidy()
-    return kept.latest()
-
-
-def require_same_config(state: dict[str, Any], config: TrainConfig | dict[str, Any] | str | Path | None) -> None:
-    """Refuse to continue with other settings: the result would belong to neither.
-
-    Raises:
-        DictionaryError: names what changed.
-    """
-    if config is None:
-        return
-    old, asked = TrainConfig(**state["config"]), TrainConfig.read(config)
-    # What was asked for, over what was decided then: a setting left open is no change.
-    given = {name: getattr(asked, name) for name in asked.model_fields_set}
-    named = {name: value for name, value in given.items() if value not in (None, "auto")}
-    budget = {"steps", "tokens", "epochs"} & set(named)
-    values = old.model_dump() | ({"steps": None, "tokens": None, "epochs": None} if budget else {}) | named
-    rows = state["data"]["rows"]
-    changed = differences(old, TrainConfig(**values).resolved(rows) if budget else TrainConfig(**values))
-    if changed:
-        raise DictionaryError(
-            f"A run goes on with the settings it began with; changed: {'; '.join(changed)}."
-            " Leave config out, or train anew under another name."
-        )
-
-
-def resume_rows(state: dict[str, Any], given: Sequence[Rows] = ()) -> tuple[Rows, list[Source]]:
-    """The rows that a run goes on with, and all sources of its pass: others may have been trained beside it.
-
-    `given`: the activations, given again; without any, the stores that the run read are opened.
-
-    Raises:
-        StoreError: rows that were a tensor in memory, a store that is gone, or another number of sources.
-    """
-    described = state["data"]["source"]
-    opened = list(given) or [open_rows(store) for store in reopen(described)]
-    sources = distinct([source for rows in opened for source in rows.sources])
-    wanted = len(described["parts"]) if described["kind"] == "several" else 1
-    if len(sources) != wanted:
-        raise StoreError(
-            f"The run read {wanted} tensors or stores side by side and {len(sources)} were given: give all of them, as"
-            " it had them."
-        )
-    first, last = (sources[place] for place in state["data"]["places"])
-    rows = next((rows for rows in opened if rows.source is first), None) or open_rows(first)
-    return replace(rows, target=open_rows(last) if state["cfg"]["transcoder"] else None), sources
-
-
-def resumed_card(state: dict[str, Any], cfg: SaeConfig, rows: Rows) -> SaeTrainCard:
-    """The card as the checkpoint has it; `torchrun`, which knows no cards, leaves none."""
-    if "card" in state:
-        return SaeTrainCard.model_validate(state["card"])
-    return SaeTrainCard(name=cfg.name, layer=cfg.layer, hook=cfg.hook, model=rows.model)
 
 
 def require_free(path: Path, unfinished: Sequence[Job[Any]] = ()) -> None:
@@ -400,6 +375,38 @@ def require_free(path: Path, unfinished: Sequence[Job[Any]] = ()) -> None:
         )
     if path.exists():
         raise OutputError(f"{path} exists already; nothing was written. Choose another name= or output=.")
+
+
+class Places:
+    """The places of one job's dictionaries, kept off every other training until the job has ended.
+
+    Leaving it as a context without `hand_over` lets them go: the training was refused.
+    """
+
+    def __init__(self) -> None:
+        self._held = contextlib.ExitStack()
+
+    def __enter__(self) -> Places:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()
+
+    def take(self, path: Path) -> None:
+        """Keep others off.
+
+        Raises:
+            OutputError: another training writes there.
+        """
+        require_writable(path)  # makes its folder
+        lock = Lock(path)
+        lock.take()
+        self._held.callback(lock.release)
+
+    def hand_over(self, job: Job[Any]) -> None:
+        """To a job, with whose end they are free."""
+        held = self._held.pop_all()
+        job.on_change(lambda job: held.close() if job.status in FINISHED else None)
 
 
 def sae_config(
@@ -441,7 +448,7 @@ def sae_config(
 
 
 def compute_device(name: str) -> torch.device:
-    """The device of that name; "auto" is the GPU where there is one.
+    """The device of that name; "auto" is the CUDA GPU where there is one.
 
     Raises:
         DictionaryError: no such device.
@@ -452,6 +459,11 @@ def compute_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise DictionaryError(f"device: {name!r} is no device; use auto, cpu, cuda or cuda:0.") from None
+    if device.type not in TRAINS_ON:
+        raise DictionaryError(
+            f"device: {name} cannot train: sums are kept in float64 and products are sparse, which torch has on cpu and"
+            " cuda. Use one of these, or auto."
+        )
     if device.type == "cuda" and not torch.cuda.is_available():
         raise DictionaryError(f"device: {name} was asked for, but this machine has no CUDA GPU that torch can use.")
     try:

@@ -215,7 +215,7 @@ export interface SiteStatistics {
  */
 export interface SaeTrainCard {
   /**
-   * what looks unhealthy and what to try, newest last
+   * what looks unhealthy and what to try, most important first
    */
   advice: string[];
   artifacts: Artifact[];
@@ -345,7 +345,7 @@ export interface TrainMetrics {
    */
   fvu: number | null;
   /**
-   * of all parameters together, before clipping
+   * of all parameters together, after clipping
    */
   grad_norm: number | null;
   /**
@@ -357,7 +357,7 @@ export interface TrainMetrics {
    */
   l0: number | null;
   /**
-   * mean over rows of squared error summed over d_in
+   * mean over rows of squared error summed over d_out
    */
   recon_mse: number | null;
   /**

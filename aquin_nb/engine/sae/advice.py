@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .history import Point
+from .verdict import NEVER_FIRED
 
 DEAD_SHARE = 0.1
 STILL = 1e-5
@@ -15,7 +16,7 @@ RECENT = 5
 
 
 def advise(history: Sequence[Point], d_sae: int, movement: float, settled: int = 0) -> list[str]:
-    """Sentences, most important first; empty for a healthy run.
+    """Sentences, causes before what follows from them; empty for a healthy run.
 
     Args:
         history: the points so far.
@@ -24,12 +25,9 @@ def advise(history: Sequence[Point], d_sae: int, movement: float, settled: int =
     """
     if len(history) < 2:
         return []
+    if not any(point.l0 for point in history):
+        return [NEVER_FIRED]
     last, words = history[-1], []
-    if last.dead > DEAD_SHARE * d_sae:
-        words.append(
-            f"{last.dead / d_sae:.0%} of the latents are dead (above {DEAD_SHARE:.0%}). A smaller d_sae or more rows"
-            " leaves fewer; so does a lower sparsity_coefficient or a longer sparsity_warmup where there is one."
-        )
     falling = last.lr < 0.1 * max(point.lr for point in history)
     if movement < STILL and not falling:
         words.append(
@@ -47,4 +45,9 @@ def advise(history: Sequence[Point], d_sae: int, movement: float, settled: int =
                 f"The loss is unstable: recon MSE is {recent / best.recon_mse:.1f} times its best so far."
                 " Lower lr, or set grad_clip=1.0."
             )
+    if last.dead > DEAD_SHARE * d_sae:
+        words.append(
+            f"{last.dead / d_sae:.0%} of the latents are dead (above {DEAD_SHARE:.0%}). A smaller d_sae or more rows"
+            " leaves fewer; so does a lower sparsity_coefficient or a longer sparsity_warmup where there is one."
+        )
     return words

@@ -28,6 +28,9 @@ SLACK = 8
 MARGIN = 0.9
 """BatchTopK looks at entries above this share of the last step's threshold."""
 
+ALL = -1.0
+"""BatchTopK's hint after a step in which every positive entry was active: the next one begins with all of them."""
+
 SPARSE_BELOW = {torch.float32: 0.05, torch.float64: 0.05, torch.bfloat16: 0.02}
 """Share of active entries below which the sparse products of `Penalised` are cheaper than dense ones: a sparse entry
 costs about as much as 20 dense ones, fewer where bfloat16 matrix units speed up the dense ones only."""
@@ -244,7 +247,7 @@ class Selected(Architecture):
         n, d_sae = centred.shape[0], p.enc.shape[0]
         if self.hint == 0.0:
             self.hint = float(self.mesh.gather(self._first_hint(p, centred, k)).mean())
-        bound = self.hint * MARGIN
+        bound = max(0.0, self.hint * MARGIN)
         while True:
             found: list[tuple[Tensor, Tensor, Tensor]] = []
             seen: list[tuple[Tensor, Tensor]] = []
@@ -266,7 +269,8 @@ class Selected(Architecture):
             self.hint = max(float(least), 1e-6)
             kept = z >= least
             return pattern.keep(kept), z[kept]
-        self.hint = max(float(pool.min()), 1e-6) if pool.numel() else 1e-6
+        # As many as wanted, whose least is the threshold; or fewer, with which the next step is spared the search.
+        self.hint = max(float(pool.min()), 1e-6) if pool.numel() == keep else ALL
         return pattern, z
 
     def _first_hint(self, p: Parameters, centred: Tensor, k: int) -> Tensor:
@@ -328,7 +332,7 @@ class Penalised(Architecture):
         run = self._sparse if sparse else self._dense
         result, entries = run(p, batch, centred, norms, frequency, now, revived)
         # All ranks must take the same path: their sums meet block by block.
-        mesh, count = self.mesh, torch.tensor(float(entries), device=centred.device)
+        mesh, count = self.mesh, torch.tensor(float(entries), dtype=torch.float32, device=centred.device)
         size = centred.shape[0] * mesh.data_size * p.enc.shape[0] * mesh.latent_size
         self.share = float(mesh.over_rows(mesh.over_latents(count))) / size
         return result
@@ -450,7 +454,12 @@ class Penalised(Architecture):
         return total / (centred.shape[0] * self.mesh.data_size)
 
     def _revive(self, p: Parameters, centred: Tensor, pre: Tensor, dead: Tensor, weight: float, norms: Tensor) -> None:
-        """Gradient of weight · Σ relu(θ - pre) · ‖W_dec‖ over dead latents (Anthropic, January 2025 update)."""
+        """Gradient of weight · Σ relu(θ - pre) · ‖W_dec‖ over dead latents.
+
+        The pre-activation loss of Anthropic's January 2025 update but for two things: that one sums over all latents,
+        this one over the dead, which are those that need it; and ‖W_dec‖ is held constant, so that with
+        `unit_decoder=False` no row of the decoder shrinks to make the loss small.
+        """
         if dead.numel() == 0:
             return
         threshold = p.extra["log_threshold"].exp()[dead]

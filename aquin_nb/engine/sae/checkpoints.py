@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ...errors import AquinError, StoreError
-from ...files import whole_file
+from ...files import explained, whole_file
 from ..models.torchfiles import Unreadable, load_plain
 from .config import seconds
 
@@ -58,7 +58,9 @@ class Checkpoints:
         self._last = time.monotonic()  # also when it fails: a full disk is tried again later, not on every step
         with whole_file(path) as temporary:
             torch.save({"format": FORMAT, "version": VERSION, "step": step} | state, temporary)
-        for old in self.files()[: -self.keep]:
+        # Of the earlier ones only: what has a later step is no checkpoint of this run, and must not count as one.
+        earlier = [file for file in self.files() if file.name < path.name]
+        for old in earlier[: max(0, len(earlier) - self.keep + 1)]:
             old.unlink(missing_ok=True)
         return path
 
@@ -87,6 +89,13 @@ class Checkpoints:
             return state, problems
         what = " ".join(problems) or "there is no checkpoint."
         raise StoreError(f"{self.folder} cannot be resumed from: {what}")
+
+    def set_aside(self, step: int) -> None:
+        """Rename what is newer than `step`, where a run goes on: files that could not be read."""
+        for path in self.files():
+            if path.name > f"step_{step:09d}.pt":
+                with explained(path):
+                    path.replace(path.with_suffix(".unreadable"))
 
     def tidy(self) -> None:
         """Remove what a kill left half written, of checkpoints and of the files beside the dictionary."""

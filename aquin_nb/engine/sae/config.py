@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
-import tomllib
+import operator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from ...errors import DictionaryError, did_you_mean
+from .config_file import asked_for, read_settings
 from .record import ARCHITECTURES, Architecture
 from .schedules import coefficient_at, k_at, lr_at
 
@@ -28,6 +28,15 @@ SELECTED = ("topk", "batchtopk", "matryoshka")
 """Architectures whose sparsity is k, not a penalty."""
 
 FAST_STEPS = 3000
+
+LOW_NOTE = (
+    "The large products are in bfloat16, which a timed probe found faster on this device; selected values, losses,"
+    " gradient sums, optimiser and weights are float32."
+)
+"""Said where dtype "auto" became bfloat16."""
+
+SMALLEST_P, LARGEST_P = 0.1, 10.0
+"""Of an L^p penalty: outside, powers of activations leave the range of float32."""
 
 ELSEWHERE = {
     "learning_rate": "lr",
@@ -64,17 +73,19 @@ class TrainConfig(BaseModel):
         skip: a transcoder also learns a linear map from input to output.
         error: which rows' weights: "sum": w_b = 1/n, the squared error summed over d_out, averaged over rows;
             "variance": w_b = 1/Σ_b‖y_b - ȳ‖², so that the loss is the batch's FVU; "row": w_b = 1/(n‖y_b - ȳ‖²).
-        sparsity_loss: "lp": ‖g‖_p of each row's g = f·‖W_dec‖ (p); "tanh": Σ tanh(tanh_scale·g);
+        sparsity_loss: "lp": ‖g‖_p of each row's g = f·‖W_dec‖ (p, 0.1 to 10); "tanh": Σ tanh(tanh_scale·g);
             "tanh-quadratic": Σ_i q_i (1 + q_i / frequency_scale) with q_i the batch mean of tanh(tanh_scale·g_i);
             "l0": the number of active latents, with a straight-through gradient (jumprelu only).
             Default: lp for relu and gated, tanh for jumprelu (Anthropic, January 2025 update), none for the others.
         sparsity_coefficient: its weight. pre_act_coefficient: weight of Σ relu(θ - pre)·‖W_dec‖ over dead latents of a
-            jumprelu dictionary, which pulls them back. sparsity_warmup: linear rise of both from 0.
+            jumprelu dictionary, ‖W_dec‖ held constant, which pulls them back (Anthropic, January 2025 update, sums over
+            all latents). sparsity_warmup: linear rise of both from 0.
         aux_k, aux_coefficient: dead latents that model the residual of a row, and the weight (Gao et al. 2024, A.2).
         dead_after_tokens: rows after which a silent latent counts as dead; default: the last epoch, or the last third
             of a run that is shorter than three epochs (at most 10 million rows).
-        threshold: where a penalised architecture starts, so that few latents are active from the first step: JumpReLU's
-            first θ (learned as log θ), and b_enc = -threshold for relu and gated.
+        threshold: where a penalised architecture starts, in standard deviations of a sample's pre-activations, so that
+            few latents are active from the first step: JumpReLU's first θ (learned as log θ), and -b_enc of relu and
+            gated.
         bandwidth, threshold_lr: the width ε of the window of JumpReLU's straight-through gradient, and the threshold's
             learning rate as a multiple of `lr`.
         lr, lr_schedule, lr_warmup, lr_decay, lr_end: peak rate (default 4e-3, lower above 4,096 latents; 1e-3 for relu,
@@ -92,10 +103,10 @@ class TrainConfig(BaseModel):
         held_out: share of rows set aside to judge the result.
         dtype: of the large products: "auto" (bfloat16 where a timed probe shows it faster), "float32" or "bfloat16".
             Weights, losses, selected values and optimiser are float32 either way.
-        device: "auto", "cpu", "cuda" or "cuda:N".
+        device: "auto" (the CUDA GPU where there is one), "cpu", "cuda" or "cuda:N".
         block_rows: rows whose dense pre-activations are in memory at once; changes memory and speed, not the result.
         checkpoint_every: steps, or a time such as "10min"; None writes none. keep_checkpoints: how many stay.
-        log_every: steps between points; default: at least 100 points a run and one every 500 steps.
+        log_every: steps between points; default: a hundredth of the run, at least 1 and at most 500.
         loggers: "tensorboard", "wandb".
         name: of the run. output: the `.pt` to write.
 
@@ -166,12 +177,14 @@ class TrainConfig(BaseModel):
     log_every: Count | None = None
     loggers: tuple[str, ...] = ()
     name: str | None = None
-    output: str | None = None
+    output: str | None = None  # a Path is taken too
 
     def __init__(self, **values: Any) -> None:
         unknown = [key for key in values if key not in type(self).model_fields]
         if unknown:
             raise DictionaryError(_unknown(unknown[0], values[unknown[0]]))
+        if isinstance(values.get("output"), Path):
+            values["output"] = str(values["output"])
         try:
             super().__init__(**values)
         except ValidationError as error:
@@ -179,9 +192,15 @@ class TrainConfig(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _not_a_truth_value(cls, value: Any, info: ValidationInfo) -> Any:
+    def _number(cls, value: Any, info: ValidationInfo) -> Any:
+        """NumPy's numbers as Python's, and whole ones such as 1e4 as integers."""
         assert info.field_name is not None
-        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
+        kinds = _kinds(cls.model_fields[info.field_name].annotation)
+        whole = int in kinds and float not in kinds
+        if isinstance(value, tuple | list):
+            return [_plain(part, whole=whole) for part in value]
+        value = _plain(value, whole=whole)
+        if isinstance(value, bool) and bool not in kinds:
             raise ValueError("should be a number or a name")  # lr=True would be taken for 1.0
         return value
 
@@ -214,6 +233,8 @@ class TrainConfig(BaseModel):
     def read(cls, source: TrainConfig | dict[str, Any] | str | Path) -> TrainConfig:
         """A config as it is, from a dict, or from a `.toml`, `.json`, `.yaml` or `.yml` file.
 
+        The `.config.json` beside a dictionary is one too; its name and output are left out.
+
         Raises:
             DictionaryError: the file is missing, is not of its kind, or holds an unknown key or a bad value.
         """
@@ -224,9 +245,7 @@ class TrainConfig(BaseModel):
         if not isinstance(source, str | Path):
             raise DictionaryError(f"config must be a TrainConfig, a dict or a file, not {type(source).__name__}.")
         path = Path(source).expanduser()
-        values = _read_file(path)
-        if not isinstance(values, dict):
-            raise DictionaryError(f"{path} must hold a table of settings, not {type(values).__name__}.")
+        values = read_settings(path)
         try:
             return cls._of(values)
         except DictionaryError as error:
@@ -234,6 +253,7 @@ class TrainConfig(BaseModel):
 
     @classmethod
     def _of(cls, values: dict[Any, Any]) -> TrainConfig:
+        values = asked_for(values)
         for key in values:
             if not isinstance(key, str):
                 raise DictionaryError(f"{key!r} is not the name of a setting.")
@@ -243,17 +263,17 @@ class TrainConfig(BaseModel):
         """Every default filled in for `rows` training rows, fractions turned into steps; training takes no other.
 
         `dtype` is what "auto" means on this machine (`engine.numerics.fast_dtype`).
+
+        Raises:
+            DictionaryError: a schedule that is longer than the run, or a p that cannot be computed.
         """
         batch = min(self.batch_size, max(1, rows))
         steps = self._steps(rows, batch)
         k = min(32, self.d_sae) if self.k is None else self.k
         warmup = _in_steps(self.lr_warmup, steps, min(50, steps // 10))
-        if warmup > steps:
-            raise DictionaryError(f"lr_warmup ({warmup:,} steps) is longer than the run ({steps:,} steps).")
-        plateau = {"linear": steps - warmup, "wsd": steps // 5}.get(self.lr_schedule, 0)
+        plateau = {"linear": max(0, steps - warmup), "wsd": steps // 5}.get(self.lr_schedule, 0)
         window = max(batch, min(rows, steps * batch // 3, 10_000_000))
         penalised = self.architecture not in SELECTED
-        loss = {"relu": "lp", "gated": "lp", "jumprelu": "tanh"}.get(self.architecture)
         filled: dict[str, Any] = {
             "k": None if penalised else k,
             "batch_size": batch,
@@ -266,7 +286,7 @@ class TrainConfig(BaseModel):
             "sparsity_warmup": _in_steps(self.sparsity_warmup, steps, 0),
             "k_hold": _in_steps(self.k_hold, steps, 0),
             "k_warmup": _in_steps(self.k_warmup, steps, 0),
-            "sparsity_loss": self.sparsity_loss or loss,
+            "sparsity_loss": self.sparsity_loss or DEFAULT_LOSS.get(self.architecture),
             "sparsity_coefficient": DEFAULT_COEFFICIENT.get(self.architecture)
             if self.sparsity_coefficient is None
             else self.sparsity_coefficient,
@@ -275,9 +295,34 @@ class TrainConfig(BaseModel):
             "log_every": self.log_every or max(1, min(500, steps // 100)),
             "dtype": dtype if self.dtype == "auto" else self.dtype,
         }
-        if self.architecture == "matryoshka" and self.groups is None:
+        if self.architecture != "matryoshka":
+            filled["groups"] = None
+        elif self.groups is None:
             filled["groups"] = tuple(sorted({max(1, self.d_sae >> shift) for shift in (4, 3, 2, 1, 0)}))
-        return type(self)(**{**self.model_dump(), **filled})
+        out = type(self)(**{**self.model_dump(), **filled})
+        out._require_room(steps)
+        return out
+
+    def _require_room(self, steps: int) -> None:
+        """Refuse what would not be reached within the run; of a resolved config."""
+        lengths = {"lr_warmup": _known(self.lr_warmup)}
+        if self.lr_schedule in ("linear", "wsd"):
+            lengths["lr_decay"] = _known(self.lr_decay)
+        if self.k is None:
+            lengths["sparsity_warmup"] = _known(self.sparsity_warmup)
+        elif self.initial_k not in (None, self.k):
+            lengths["k_hold and k_warmup"] = _known(self.k_hold) + _known(self.k_warmup)
+        for name, length in lengths.items():
+            if length > steps:
+                verb = "are" if " and " in name else "is"
+                raise DictionaryError(
+                    f"{name} ({length:,} steps) {verb} longer than the run ({steps:,} steps): its end would never be"
+                    " reached."
+                )
+        if self.sparsity_loss == "lp" and not SMALLEST_P <= self.p <= LARGEST_P:
+            raise DictionaryError(
+                f"p ({self.p:g}) is out of range: powers from {SMALLEST_P:g} to {LARGEST_P:g} can be computed."
+            )
 
     def _steps(self, rows: int, batch: int) -> int:
         if self.tokens is not None:
@@ -316,6 +361,8 @@ scaling of Gao et al. 2024 has it; the others `PENALISED_LR`. Tried on layer 10 
 rows: topk ends at FVU 0.229 with 1e-3, 0.202 with 2e-3, 0.192 with 4e-3 and 0.204 with 8e-3, where latents die. Betas
 (0.9, 0.98) instead of (0.9, 0.999) bring 0.192 to 0.189."""
 
+DEFAULT_LOSS: dict[str, Literal["lp", "tanh"]] = {"relu": "lp", "gated": "lp", "jumprelu": "tanh"}
+
 DEFAULT_COEFFICIENT = {"relu": 1.0, "gated": 2.0, "jumprelu": 0.1}
 """Tried on layer 10 of smollm2-135m (100,000 tokens, 600 steps)."""
 
@@ -340,17 +387,6 @@ def seconds(text: str) -> float:
     raise ValueError(f'a time is written "90s", "10min" or "2h", not {text!r}')
 
 
-def differences(old: TrainConfig, new: TrainConfig) -> list[str]:
-    """Settings that differ, as `name: old -> new`; those that only say where and how often to write are left out."""
-    free = {"checkpoint_every", "keep_checkpoints", "output", "name", "loggers", "device", "block_rows"}
-    names = [name for name in TrainConfig.model_fields if name not in free]
-    return [
-        f"{name}: {getattr(old, name)} -> {getattr(new, name)}"
-        for name in names
-        if getattr(old, name) != getattr(new, name)
-    ]
-
-
 def _known(value: Any) -> int:
     if not isinstance(value, int):
         raise TypeError("schedules need a resolved config")
@@ -363,24 +399,22 @@ def _in_steps(value: int | float | None, total: int, default: int) -> int:
     return value if isinstance(value, int) else round(value * total)
 
 
-def _read_file(path: Path) -> Any:
-    if path.suffix not in (".toml", ".json", ".yaml", ".yml"):
-        raise DictionaryError(f"{path}: a config file ends in .toml, .json, .yaml or .yml.")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DictionaryError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
-    try:
-        if path.suffix == ".toml":
-            return tomllib.loads(text)
-        if path.suffix == ".json":
-            return json.loads(text)
-        import yaml
+def _kinds(annotation: Any) -> set[Any]:
+    """The plain types that a field takes."""
+    parts = get_args(annotation)
+    if hasattr(annotation, "__metadata__"):
+        parts = parts[:1]
+    return {annotation}.union(*map(_kinds, parts))
 
-        return yaml.safe_load(text)
-    except Exception as error:  # three parsers, three kinds of error, one sentence
-        kind = path.suffix[1:].upper().replace("YML", "YAML")
-        raise DictionaryError(f"{path} is not valid {kind}: {' '.join(str(error).split())}") from None
+
+def _plain(value: Any, *, whole: bool) -> Any:
+    if not isinstance(value, str | int | float) and getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, bool | int | str):
+        return value
+    if hasattr(value, "__index__"):
+        return operator.index(value)
+    return int(value) if whole and isinstance(value, float) and value.is_integer() else value
 
 
 def _unknown(name: str, value: Any) -> str:
@@ -398,6 +432,8 @@ def _sentence(error: ValidationError) -> str:
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ").replace("a valid tuple", "a list")
     if not place:
         return f"{message}."
+    if place.startswith("betas") and first["type"] in ("missing", "too_long"):
+        return f"betas should be two numbers, not {first['input']!r}."
     if place == "architecture":
         return f"architecture must be one of {', '.join(ARCHITECTURES)}, not {first['input']!r}."
     if place in IN_STEPS:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from ...errors import DictionaryError
 from .kernels import decode_sparse, top_k
@@ -71,12 +72,12 @@ class SparseAutoencoder:
     def random(cls, cfg: SaeConfig, seed: int = 0) -> SparseAutoencoder:
         """Untrained: unit decoder rows, tied encoder, zero biases; the baseline to compare a training with."""
         generator = torch.Generator().manual_seed(seed)
-        W_dec = torch.nn.functional.normalize(torch.randn(cfg.d_sae, cfg.d_out, generator=generator), dim=1)
+        W_dec = normalize(torch.randn(cfg.d_sae, cfg.d_out, generator=generator, dtype=torch.float32), dim=1)
         W_enc = W_dec.T.contiguous()
         if cfg.transcoder:
-            W_enc = torch.nn.functional.normalize(torch.randn(cfg.d_in, cfg.d_sae, generator=generator), dim=0)
-        extra = {name: torch.zeros(cfg.d_sae) for name in REQUIRED.get(cfg.architecture, ())}
-        return cls(cfg, W_enc, W_dec, torch.zeros(cfg.d_sae), torch.zeros(cfg.d_out), **extra)
+            W_enc = normalize(torch.randn(cfg.d_in, cfg.d_sae, generator=generator, dtype=torch.float32), dim=0)
+        extra = {name: _zeros(cfg.d_sae) for name in REQUIRED.get(cfg.architecture, ())}
+        return cls(cfg, W_enc, W_dec, _zeros(cfg.d_sae), _zeros(cfg.d_out), **extra)
 
     def __repr__(self) -> str:
         c = self.cfg
@@ -132,7 +133,7 @@ class SparseAutoencoder:
         if kind == "topk":
             rows = x.reshape(-1, x.shape[-1])
             values, indices = self.encode_sparse(rows)
-            dense = torch.zeros(rows.shape[0], self.cfg.d_sae, device=self.device)
+            dense = torch.zeros(rows.shape[0], self.cfg.d_sae, dtype=torch.float32, device=self.device)
             return dense.scatter_(1, indices, values).view(*x.shape[:-1], self.cfg.d_sae)
         pre = self.pre_activations(x)
         if kind == "relu":
@@ -185,6 +186,10 @@ class SparseAutoencoder:
         out = SparseAutoencoder(replace(self.cfg, **changes), **self.tensors())  # type: ignore[arg-type]
         out.path = self.path
         return out
+
+
+def _zeros(*shape: int) -> Tensor:
+    return torch.zeros(*shape, dtype=torch.float32)
 
 
 REQUIRED = {

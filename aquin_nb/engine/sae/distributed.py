@@ -35,9 +35,12 @@ from ...files import require_writable, whole_file, write_json
 from ..activations.store import Store
 from ..activations.stream import ShuffledStream
 from ..numerics import fast_dtype
+from .changes import changes, overlaid
 from .checkpoints import Checkpoints
-from .config import SELECTED, TrainConfig, differences
+from .config import LOW_NOTE, SELECTED, TrainConfig
 from .history import COLUMNS, Point
+from .idle import idle
+from .locks import Lock
 from .loggers import Logger, open_loggers
 from .mesh import ALONE, Mesh
 from .record import SaeConfig
@@ -255,19 +258,35 @@ def train(config: TrainConfig, store: Path, targets: Path | None, mesh: Mesh, *,
         DictionaryError: an uneven split, or settings that a resumed run did not begin with.
         StoreError, OutputError, OutOfMemory, LostRank: see there.
     """
-    path = _output(config, resume=resume)
-    mesh.require_even(config.d_sae, config.batch_size)
+    path, lock = _output(config, mesh, resume=resume)
+    try:
+        _train(config, path, store, targets, mesh, resume=resume)
+    finally:
+        lock.release()
+
+
+def _train(config: TrainConfig, path: Path, store: Path, targets: Path | None, mesh: Mesh, *, resume: bool) -> None:
     device = mesh.device if isinstance(mesh, DeviceMesh) else _place(config.device)
+    state = _state(path, mesh, device) if resume else None
+    began = TrainConfig(**state["config"]) if state is not None else config
+    mesh.require_even(began.d_sae, began.batch_size)
     stores = [Store(store)] if targets is None else [Store(store), Store(targets)]
     stream = ShuffledStream(
-        stores[0] if targets is None else stores, config.batch_size, seed=config.seed, held_out=config.held_out
+        stores[0] if targets is None else stores, began.batch_size, seed=began.seed, held_out=began.held_out
     )
     about = {
         "data": {"fingerprint": stream.fingerprint(), "source": stream.describe(), "rows": stream.rows},
         "versions": {"aquin-nb": __version__, "torch": str(torch.__version__)},
     }
-    state = _state(path, stream, mesh, device) if resume else None
-    resolved = _resolved(config, stream, mesh, device, state)
+    if state is not None:
+        _require_same(state, began, config, stream)
+        resolved = overlaid(began, config)
+    else:
+        resolved = config.resolved(stream.rows, dtype=_dtype(config, stream, mesh, device))
+    if mesh.first and state is None:
+        low = [LOW_NOTE] if config.dtype == "auto" and resolved.dtype == "bfloat16" else []
+        for note in [*low, *idle(config)]:
+            _say(note)
     cfg = _shape_and_source(resolved, path.stem, stores)
     checkpoints = Checkpoints.beside(path, resolved.checkpoint_every, resolved.keep_checkpoints)
     progress = Progress(open_loggers(resolved.loggers, path.with_suffix(".logs"), cfg.name) if mesh.first else [])
@@ -283,6 +302,7 @@ def train(config: TrainConfig, store: Path, targets: Path | None, mesh: Mesh, *,
         inputs=slice(0, cfg.d_in),
         outputs=slice(cfg.d_in, None) if cfg.transcoder else slice(0, cfg.d_in),
     )
+    del state  # its tensors are a second copy of everything
     record = {"config": resolved.model_dump(mode="json")} | about
     with _cancelled_by_signals(control):
         try:
@@ -316,7 +336,8 @@ def _cancelled_by_signals(control: Control) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _output(config: TrainConfig, *, resume: bool) -> Path:
+def _output(config: TrainConfig, mesh: Mesh, *, resume: bool) -> tuple[Path, Lock]:
+    """The place of the dictionary, kept off other processes by the first rank."""
     if config.output is None:
         raise OutputError('The config names no place for the dictionary; add output = "runs/sae.pt".')
     path = Path(config.output).expanduser()
@@ -325,10 +346,18 @@ def _output(config: TrainConfig, *, resume: bool) -> Path:
     if not resume and (path.exists() or Checkpoints.beside(path).files()):
         raise OutputError(f"{path} or its checkpoints exist. Choose another output, or go on with --resume.")
     require_writable(path)
-    return path
+    lock, problem = Lock(path), None
+    try:
+        if mesh.first:
+            lock.take()
+    except OutputError as error:
+        problem = error
+    if mesh.agree(problem is not None):
+        raise problem or OutputError(f"{path} is being written by another process; the first rank's message says more.")
+    return path, lock
 
 
-def _state(path: Path, stream: ShuffledStream, mesh: Mesh, device: torch.device) -> dict[str, Any]:
+def _state(path: Path, mesh: Mesh, device: torch.device) -> dict[str, Any]:
     kept = Checkpoints.beside(path)
     if mesh.first:
         kept.tidy()
@@ -341,31 +370,29 @@ def _state(path: Path, stream: ShuffledStream, mesh: Mesh, device: torch.device)
             f"The ranks found different last checkpoints in {kept.folder} (steps {sorted(set(steps))}): the folder must"
             " be the same on every machine."
         )
+    if mesh.first:  # the others have read theirs
+        kept.set_aside(state["step"])
+    return state
+
+
+def _require_same(state: dict[str, Any], began: TrainConfig, config: TrainConfig, stream: ShuffledStream) -> None:
     if state["data"]["fingerprint"] != stream.fingerprint():
         raise StoreError(
             f"These are not the activations that the run began with ({state['data']['source']}): their contents differ."
         )
-    return state
-
-
-def _resolved(
-    config: TrainConfig, stream: ShuffledStream, mesh: Mesh, device: torch.device, state: dict[str, Any] | None
-) -> TrainConfig:
-    """The config with its defaults; "auto" is what the run began with, or what is fast on every rank."""
-    dtype: Literal["float32", "bfloat16"]
-    if state is None:
-        slow = config.dtype == "auto" and fast_dtype(device, stream.d_in) != torch.bfloat16
-        dtype = "float32" if mesh.agree(slow) else "bfloat16"
-        return config.resolved(stream.rows, dtype=dtype)
-    began = TrainConfig(**state["config"])
-    dtype = "bfloat16" if began.dtype == "bfloat16" else "float32"
-    resolved = config.resolved(stream.rows, dtype=dtype)
-    if changed := differences(began, resolved):
+    if changed := changes(began, config, stream.rows):
         raise DictionaryError(
             f"A run goes on with the settings it began with; changed: {'; '.join(changed)}. Set them back, or train"
             " anew with another output."
         )
-    return resolved
+
+
+def _dtype(
+    config: TrainConfig, stream: ShuffledStream, mesh: Mesh, device: torch.device
+) -> Literal["float32", "bfloat16"]:
+    """What "auto" means: bfloat16 where it is fast on every rank."""
+    slow = config.dtype == "auto" and fast_dtype(device, stream.d_in) != torch.bfloat16
+    return "float32" if mesh.agree(slow) else "bfloat16"
 
 
 def _shape_and_source(config: TrainConfig, name: str, stores: Sequence[Store]) -> SaeConfig:
@@ -390,7 +417,12 @@ def _shape_and_source(config: TrainConfig, name: str, stores: Sequence[Store]) -
 
 
 def _save(path: Path, outcome: TrainOutcome, about: dict[str, Any]) -> None:
-    outcome.dictionary.save(path)
+    try:
+        outcome.dictionary.save(path)
+    except OutputError as error:
+        if outcome.keep is not None and (kept := outcome.keep()) is not None:
+            error.args = (f"{error} All of the training is in {kept}: the same command with --resume writes it.",)
+        raise
     with whole_file(path.with_suffix(".history.csv")) as temporary, open(temporary, "w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(COLUMNS)

@@ -33,7 +33,7 @@ def dictionary(cfg: SaeConfig, p: Parameters, scaling: Scaling, calibration: Ten
     if calibration is not None:
         assert cfg.k is not None
         value = threshold(p, calibration, cfg.k, transcoder=cfg.transcoder) / t
-        extra["threshold"] = torch.full((cfg.d_sae,), value, device=p.enc.device)
+        extra["threshold"] = torch.full((cfg.d_sae,), value, dtype=torch.float32, device=p.enc.device)
     return SparseAutoencoder(cfg, (p.enc * (s / t)).T.contiguous(), p.dec.clone(), p.b_enc / t, p.b_dec / t, **extra)
 
 

@@ -70,15 +70,18 @@ class Window:
         counts: list[int] = torch.bincount(place, minlength=BINS).tolist()
         return counts
 
-    def state(self) -> dict[str, Tensor | int]:
-        return {"rows": self.rows, "error": self.error.cpu().clone(), "fired": self.fired.cpu().clone()}
+    def state(self) -> dict[str, Tensor | int | float]:
+        sums = {"error": self.error.cpu().clone(), "fired": self.fired.cpu().clone()}
+        return {"rows": self.rows, "seconds": self.seconds(), **sums}
 
-    def restore(self, state: dict[str, Tensor | int]) -> None:
-        error, fired, rows = state["error"], state["fired"], state["rows"]
+    def restore(self, state: dict[str, Tensor | int | float]) -> None:
+        error, fired, rows, seconds = (state[name] for name in ("error", "fired", "rows", "seconds"))
         assert isinstance(error, Tensor)
         assert isinstance(fired, Tensor)
         assert isinstance(rows, int)
+        assert isinstance(seconds, float)
         self.rows = rows
+        self.began = time.monotonic() - seconds  # NaN stays NaN until the next point
         self.error.copy_(error)
         self.fired.copy_(fired)
 

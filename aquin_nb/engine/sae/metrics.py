@@ -35,7 +35,7 @@ class Metrics:
 def evaluate(sae: SparseAutoencoder, x: Tensor, y: Tensor | None = None, batch_size: int = 1024) -> Metrics:
     """Metrics of `sae` on raw activations x [n, d_in], against y [n, d_out] for a transcoder (default: x itself)."""
     y = x if y is None else y
-    mean = y.to(torch.float32).mean(0).to(sae.device)
+    mean = y.double().mean(0).to(sae.device)
     error = variance = cosine = active = 0.0
     fired = torch.zeros(sae.cfg.d_sae, dtype=torch.bool, device=sae.device)
     for batch, wanted in zip(torch.split(x, batch_size), torch.split(y, batch_size), strict=True):
@@ -52,8 +52,10 @@ def evaluate(sae: SparseAutoencoder, x: Tensor, y: Tensor | None = None, batch_s
             out = sae.decode(f)
         if sae.W_skip is not None:
             out = out + rows @ sae.W_skip
+        # In float64: squares of what is very large or small leave float32's range.
+        out, target = out.double(), target.double()
         error += float((target - out).square().sum())
-        cosine += float(torch.nn.functional.cosine_similarity(out, target, dim=1).sum())
+        cosine += float(torch.nn.functional.cosine_similarity(out, target, dim=1, eps=1e-60).sum())
         variance += float((target - mean).square().sum())
     n = x.shape[0]
     return Metrics(

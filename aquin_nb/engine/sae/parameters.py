@@ -17,6 +17,10 @@ SCALES = 64
 """Encoder scales that a search tries, evenly in log between 0.1 and 5."""
 SEARCH_ROWS = 512
 PIECE = 1024
+LARGEST = 1e25
+"""Root mean square of activations: squares of what is this large, or as small, leave float32's range."""
+ROUNDING = 1e-10
+"""Share of the mean square below which a variance is rounding."""
 
 
 @dataclass
@@ -62,23 +66,36 @@ class Scaling:
     scale_in: float
     scale_out: float
     variance: float
-    """Σ over d_out of the variance of scale_out · y, which FVU divides by."""
+    """Σ over d_out of the variance of scale_out · y, which FVU divides by; 0 when the rows do not vary."""
 
 
 def scaling(x: Tensor, y: Tensor, config: TrainConfig) -> Scaling:
     """Scales and variance from a sample x [n, d_in], y [n, d_out] of raw rows.
 
     Raises:
-        DictionaryError: the sample is all zero or overflows.
+        DictionaryError: the sample is all zero, or too large or too small for float32 arithmetic.
     """
-    scales = []
+    scales, sizes = [], []
     for rows in (x, y):
-        square = float(rows.square().sum(1).mean())
-        if not math.isfinite(square) or square <= 0:
-            raise DictionaryError("The activations are all zero or not finite; there is nothing to learn from.")
-        scales.append(math.sqrt(rows.shape[1] / square) if config.normalize == "dataset" else 1.0)
-    variance = float(((y - y.mean(0)) * scales[1]).square().sum(1).mean())
-    return Scaling(scales[0], scales[1], variance)
+        size = math.sqrt(_squares(rows) / rows.shape[1])
+        if size == 0:
+            raise DictionaryError("The activations are all zero; there is nothing to learn from.")
+        if not 1 / LARGEST <= size <= LARGEST:
+            raise DictionaryError(
+                f"The activations are of size {size:.0e} (root mean square), too {'large' if size > 1 else 'small'} for"
+                " float32. Multiply them by a constant first."
+            )
+        sizes.append(size)
+        scales.append(1 / size if config.normalize == "dataset" else 1.0)
+    variance = _squares((y - y.mean(0)) * scales[1])
+    # Copies of one row differ by rounding only, and shares of that would mean nothing.
+    varies = variance > ROUNDING * y.shape[1] * (sizes[1] * scales[1]) ** 2
+    return Scaling(scales[0], scales[1], variance if varies else 0.0)
+
+
+def _squares(rows: Tensor) -> float:
+    """The mean over rows of the squared norm; in float64, where no float32 overflows."""
+    return float(torch.linalg.vector_norm(rows, dtype=torch.float64)) ** 2 / rows.shape[0]
 
 
 def geometric_median(rows: Tensor, iterations: int = 100, tolerance: float = 1e-6) -> Tensor:
@@ -104,42 +121,61 @@ def initial(config: TrainConfig, x: Tensor, y: Tensor, *, transcoder: bool) -> P
     Decoder rows are random directions of norm `decoder_norm`; an autoencoder's encoder is the decoder's transpose times
     `encoder_scale`, a transcoder's is random of the same norm; b_dec is as `config.bias` says.
 
-    A penalised architecture starts sparse: JumpReLU with the threshold `config.threshold`, relu and gated with b_enc at
-    its negative; with unit rows and the default 2, 2 % of the latents are active. From half of them active, 600 steps
-    on a real model ended at four times the L0 and a higher error.
+    A penalised architecture starts sparse: a latent is active where its pre-activation lies `config.threshold` standard
+    deviations above the mean, which 2 % of normal ones do at the default of 2. That is JumpReLU's first θ; relu and
+    gated have b_enc at its negative. From half of the latents active, 600 steps on a real model ended at four times the
+    L0 and a higher error.
     """
     d_sae, d_in, d_out = config.d_sae, x.shape[1], y.shape[1]
     generator = torch.Generator().manual_seed(config.seed)
-    dec = normalize(torch.randn(d_sae, d_out, generator=generator), dim=1) * config.decoder_norm
-    if transcoder:
-        enc = normalize(torch.randn(d_sae, d_in, generator=generator), dim=1) * config.decoder_norm
-    else:
-        enc = dec.clone()
-    zeros = torch.zeros(d_sae)
-    extra: dict[str, Tensor] = {}
-    if config.architecture == "jumprelu":
-        extra["log_threshold"] = torch.full((d_sae,), math.log(config.threshold))
-    if config.architecture == "gated":
-        extra |= {"b_mag": zeros.clone(), "r_mag": zeros.clone()}
-    if config.skip:
-        extra["skip"] = torch.zeros(d_in, d_out)
+
+    def directions(width: int) -> Tensor:
+        rows = torch.randn(d_sae, width, generator=generator, dtype=torch.float32, device="cpu")
+        return (normalize(rows, dim=1) * config.decoder_norm).to(x.device)
+
+    def full(value: float) -> Tensor:
+        return torch.full((d_sae,), value, dtype=torch.float32, device=x.device)
+
+    dec = directions(d_out)
+    enc = directions(d_in) if transcoder else dec.clone()
     centre = {"mean": lambda: y.mean(0), "geometric_median": lambda: geometric_median(y)}.get(config.bias)
-    b_dec = centre() if centre is not None else torch.zeros(d_out)
-    b_enc = torch.full((d_sae,), -config.threshold) if config.architecture in ("relu", "gated") else zeros
-    p = Parameters(enc.to(x.device), dec.to(x.device), b_enc.to(x.device), b_dec.to(x.device).clone(), {})
-    p.extra = {name: tensor.to(x.device) for name, tensor in extra.items()}
+    b_dec = centre().clone() if centre is not None else torch.zeros_like(y[0])
+    p = Parameters(enc, dec, full(0.0), b_dec)
     if config.encoder_scale == "search":
-        p.enc.mul_(best_scale(p, x[:SEARCH_ROWS], y[:SEARCH_ROWS], config, transcoder=transcoder))
+        enc.mul_(best_scale(p, x[:SEARCH_ROWS], y[:SEARCH_ROWS], config, transcoder=transcoder))
     else:
-        p.enc.mul_(config.encoder_scale)
+        enc.mul_(config.encoder_scale)
+    if config.skip:
+        p.extra["skip"] = torch.zeros(d_in, d_out, dtype=torch.float32, device=x.device)
+    if config.architecture not in SELECTED:
+        threshold = config.threshold * _spread(enc, x)
+        p.b_enc.sub_(_offset(p, x, transcoder))
+        if config.architecture == "jumprelu":
+            p.extra["log_threshold"] = full(math.log(threshold))
+        else:
+            p.b_enc.sub_(threshold)
+        if config.architecture == "gated":
+            p.extra |= {"b_mag": full(0.0), "r_mag": full(0.0)}
     return p
+
+
+def _spread(enc: Tensor, x: Tensor) -> float:
+    """The standard deviation of the pre-activations x Wᵀ about each latent's mean, for rows of W in any direction."""
+    centred = max(_squares(x - x.mean(0)), ROUNDING * _squares(x))
+    return math.sqrt(centred / x.shape[1] * _squares(enc))
+
+
+def _offset(p: Parameters, x: Tensor, transcoder: bool) -> Tensor:
+    """The mean of each latent's pre-activation [d_sae], where b_dec does not take it away."""
+    mean = x.mean(0)
+    return p.enc @ (mean if transcoder else mean - p.b_dec)
 
 
 def best_scale(p: Parameters, x: Tensor, y: Tensor, config: TrainConfig, *, transcoder: bool) -> float:
     """The factor on the encoder, of `SCALES` between 0.1 and 5, with the least squared error on a sample.
 
-    One product encodes for all scales. Where k selects, the selection does not depend on the scale and the error is a
-    parabola in it; with a threshold or a bias, each scale has its own active latents and is decoded on its own.
+    One product encodes for all scales: k selects the same latents at each, and a threshold in standard deviations lets
+    the same through, so that the error is a parabola in the scale.
     """
     scales = torch.logspace(math.log10(0.1), math.log10(5), SCALES, dtype=torch.float64)
     pre = (x if transcoder else x - p.b_dec) @ p.enc.T
@@ -147,14 +183,12 @@ def best_scale(p: Parameters, x: Tensor, y: Tensor, config: TrainConfig, *, tran
     if config.architecture in SELECTED:
         values, indices = top_k(pre, min(config.k or 32, pre.shape[1]))
         out = Pattern.fixed(indices, pre.shape[1]).decode(values.relu().reshape(-1), p.dec).double()
-        square, product = float(out.square().sum()), float((out * target).sum())
-        errors = (scales.square() * square - 2 * scales * product).tolist()
     else:
-        errors = []
-        for scale in scales.tolist():
-            z = pre * scale
-            f = z.sub_(config.threshold).relu_() if config.architecture == "relu" else z * (z > config.threshold)
-            errors.append(float(((f @ p.dec).double() - target).square().sum()))
+        over = pre.sub_(_offset(p, x, transcoder)) - config.threshold * _spread(p.enc, x)
+        f = over.relu_() if config.architecture == "relu" else pre * (over > 0)
+        out = (f @ p.dec).double()
+    square, product = float(out.square().sum()), float((out * target).sum())
+    errors = (scales.square() * square - 2 * scales * product).tolist()
     return float(scales[min(range(SCALES), key=errors.__getitem__)])
 
 

@@ -29,15 +29,17 @@ def derivative(
     l0              0 here: only the threshold feels it (`gates.Jump`)
 
     `row_sums(t)` gives Σ of each entry's row, broadcast to the entries. Entries with g = 0 get the one-sided limit, and
-    the caller masks those through which no gradient passes.
+    the caller masks those through which no gradient passes. lp's derivative does not change when a row is multiplied by
+    a number, and is taken of the row divided by its sum, so that no power of a large or small row overflows.
     """
     kind, c = config.sparsity_loss, config.tanh_scale
     if kind == "lp":
         if config.p == 1:
             return torch.ones((), dtype=g.dtype, device=g.device)
-        powers = g.clamp(min=TINY) ** config.p * (g > 0)
-        sums = row_sums(powers).clamp(min=TINY)
-        return (g.clamp(min=TINY) ** (config.p - 1)) * sums ** (1 / config.p - 1) * (g > 0)
+        smallest = torch.finfo(g.dtype).tiny
+        share, active = (g / row_sums(g).clamp(min=smallest)).clamp(min=TINY), g > 0
+        sums = row_sums(share**config.p * active).clamp(min=smallest)
+        return share ** (config.p - 1) * sums ** (1 / config.p - 1) * active
     if kind == "l0":
         return torch.zeros((), dtype=g.dtype, device=g.device)
     slope = c * (1 - torch.tanh(c * g).square())

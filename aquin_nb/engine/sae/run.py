@@ -156,9 +156,9 @@ class Run:
         error = float(mesh.over_rows(window.error.clone())) / window.rows
         if not math.isfinite(error):
             raise self._diverged(f"The reconstruction error became {error} at step {self.step:,}.")
-        # Copies of one row differ by rounding only, and a ratio to that would mean nothing.
-        fvu = error / variance if variance > 1e-6 * self.cfg.d_out else math.nan
-        cosine = torch.tensor(mean_cosine(result.residual + batch.y, batch.y) / mesh.data_size, device=self.device)
+        fvu = error / variance if variance > 0 else math.nan
+        mean = mean_cosine(result.residual + batch.y, batch.y) / mesh.data_size
+        cosine = torch.tensor(mean, dtype=torch.float32, device=self.device)
         fired = mesh.over_latents(window.fired.sum())
         seconds = window.seconds()
         point = Point(
@@ -216,13 +216,14 @@ class Run:
         return True
 
     def require_finite(self) -> None:
-        """Raise before a checkpoint would hold NaN.
+        """Raise before a checkpoint or a dictionary would hold NaN.
 
         Raises:
             DictionaryError: what to try.
         """
-        sums = torch.stack([parameter.sum() for parameter in self.p.all()])
-        if self.mesh.agree(not bool(torch.isfinite(sums).all())):
+        tensors = self.p.all() + (self.mean.all() if self.mean is not None else [])
+        norms = torch.stack([torch.linalg.vector_norm(tensor) for tensor in tensors])
+        if self.mesh.agree(not bool(torch.isfinite(norms).all())):
             raise self._diverged(f"The weights became NaN or infinite by step {self.step:,}.")
 
     def best(self) -> Parameters:
@@ -316,6 +317,7 @@ class Run:
                 "fired": mesh.latents(window["fired"]),
                 # Only one rank carries on the sum that all of them will add up.
                 "error": window["error"] if mesh.data_rank == 0 else torch.zeros_like(window["error"]),
+                "seconds": window.get("seconds", math.nan),  # which earlier versions did not keep
             }
         )
         run.step, run.tokens = state["step"], state["tokens"]
@@ -358,5 +360,5 @@ def _optimizer(p: Parameters, config: TrainConfig) -> torch.optim.Optimizer:
     for tensor in p.all():
         # Now, not in the first step: memory that runs out there would leave some tensors updated and some not.
         moments = {name: torch.zeros_like(tensor) for name in ("exp_avg", "exp_avg_sq")}
-        optimizer.state[tensor] = {"step": torch.zeros((), device=tensor.device)} | moments
+        optimizer.state[tensor] = {"step": torch.zeros((), dtype=torch.float32, device=tensor.device)} | moments
     return optimizer

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gc
 import math
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from torch import Tensor
 
 from ...control import Control
 from ...errors import AquinError, Cancelled, DictionaryError, OutOfMemory, OutputError
-from ...files import human_bytes
 from ..activations.prefetch import prefetch
 from ..activations.stream import Stream
 from .advice import advise
@@ -26,6 +25,7 @@ from .config import SELECTED, TrainConfig
 from .dictionary import SparseAutoencoder
 from .export import dictionary
 from .history import Point
+from .memory import in_words, ran_out, require_memory, unchanged, width_to_try
 from .mesh import ALONE, Mesh
 from .metrics import Metrics, evaluate
 from .parameters import Parameters, Scaling, initial, scaling
@@ -42,7 +42,11 @@ OnPoint = Callable[[Point, list[int], list[str]], None]
 
 @dataclass
 class TrainOutcome:
-    """What a run leaves: the dictionary on CPU, the logged points, the held-out figures and the verdict."""
+    """What a run leaves: the dictionary on CPU, the logged points, the held-out figures and the verdict.
+
+    `keep` writes a checkpoint of the last step, for when the dictionary cannot be written; it holds on to all of the
+    training, so forget it when it is not needed any more. None where other ranks would have to take part.
+    """
 
     dictionary: SparseAutoencoder
     history: list[Point]
@@ -52,6 +56,7 @@ class TrainOutcome:
     dead: int
     advice: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    keep: Callable[[], Path | None] | None = None
 
 
 @dataclass
@@ -59,8 +64,9 @@ class Member:
     """One dictionary of a training.
 
     cfg: its shape and provenance. config: a resolved `TrainConfig`. inputs, outputs: columns of a batch.
-    resume: the state to continue from. about: plain values that checkpoints carry along. on_checkpoint: called with
-    the step and the file, or the sentence that says why there is none.
+    resume: the state to continue from; `fit` lets it go. about: plain values that checkpoints carry along.
+    on_checkpoint: called with the step and the file, or the sentence that says why there is none. on_failure: called
+    with the error of one that is taken out of a pass that others go on with. failed: that error.
     """
 
     cfg: SaeConfig
@@ -68,17 +74,32 @@ class Member:
     checkpoints: Checkpoints | None = None
     on_point: OnPoint | None = None
     on_checkpoint: Callable[[int, Path | str], None] | None = None
+    on_failure: Callable[[AquinError], None] | None = None
     resume: Snapshot | None = None
     about: dict[str, Any] = field(default_factory=dict)
     inputs: slice = field(default_factory=lambda: slice(None))
     outputs: slice = field(default_factory=lambda: slice(None))
+    failed: AquinError | None = None
 
 
 class Interrupted(Cancelled):
-    """A cancelled training; `outcomes` holds each dictionary as it was when the cancel arrived."""
+    """A cancelled training; `outcomes` holds each dictionary that had not failed, as it was when the cancel arrived."""
 
     def __init__(self, outcomes: list[TrainOutcome], step: int, steps: int) -> None:
         super().__init__(f"Cancelled at step {step:,} of {steps:,}.")
+        self.outcomes = outcomes
+
+
+class Diverged(DictionaryError):
+    """Dictionaries diverged; `outcomes` holds those of the others that were trained beside them, which are complete."""
+
+    def __init__(self, members: Sequence[Member], outcomes: list[TrainOutcome]) -> None:
+        failed = [member for member in members if member.failed is not None]
+        if len(members) == 1:
+            super().__init__(str(failed[0].failed))
+        else:
+            told = " ".join(f"{member.cfg.name or 'One'}: {member.failed}" for member in failed)
+            super().__init__(f"{len(failed)} of {len(members)} dictionaries diverged. {told}")
         self.outcomes = outcomes
 
 
@@ -103,54 +124,83 @@ def fit(
 
     Raises:
         Interrupted: cancelled; carries the dictionaries so far, and checkpoints were written.
-        DictionaryError: the loss became NaN or infinite; names the step, what to try and the last good checkpoint.
+        Diverged: a loss became NaN or infinite; names the step, what to try and the last good checkpoint, and carries
+            the dictionaries of the others.
         StoreError: a bad value in the activations, with its row; likewise.
         OutOfMemory: a single block does not fit; names a size to try.
     """
     control, place = control or Control(), torch.device(device)
     for member in members:
         mesh.require_even(member.cfg.d_sae, stream.batch_size)
-        require_memory(member.cfg, member.config, place, mesh.latent_size)
-    fresh = [member for member in members if member.resume is None]
-    sample = _sample(stream) if fresh else None
+    require_memory([(member.cfg, member.config) for member in members], place, mesh.latent_size)
+    sample = _sample(stream) if any(member.resume is None for member in members) else None
     stream.held_out(SAMPLE_ROWS)  # read at the end: a bad value there is to be found before the work
     try:
         runs = [_begin(member, sample, place, mesh) for member in members]
     except RuntimeError as error:
-        if not _memory_ran_out(error):
+        if not ran_out(error):
             raise
         widths = " and ".join(f"d_sae={member.cfg.d_sae:,}" for member in members)
         raise OutOfMemory(
-            f"{place} has no room to train {widths} ({str(error).splitlines()[0]})."
+            f"{place} has no room to train {widths} ({in_words(error)})."
             f" Try a smaller d_sae{', or fewer dictionaries at once' if len(members) > 1 else ''}."
         ) from None
     del sample
-    start, last = runs[0].step, max(_total(member) for member in members)
-    if any(run.step != start for run in runs):
+    step, last = runs[0].step, _last(members)
+    if any(run.step != step for run in runs):
         raise DictionaryError("Dictionaries trained together are resumed at one step; these are at different ones.")
-    ahead = prefetch(stream.batches(start), pin=place.type == "cuda")
+    ahead = prefetch(stream.batches(step), pin=place.type == "cuda")
     try:
         with closing(ahead) as batches:
-            for step in range(start + 1, last + 1):
-                rows = next(batches).to(place, non_blocking=True)
-                for member, run in zip(members, runs, strict=True):
-                    if step <= _total(member):
-                        _advance(member, run, rows)
+            while step < last:
+                step += 1
+                rows = _batch(batches, place)
+                _each(members, runs, _advance, rows)
+                last = _last(members)
                 _tick(control, mesh, step, last)
+        _each(members, runs, _finish)
     except Cancelled as cancelled:
-        for member, run in zip(members, runs, strict=True):
-            _checkpoint(member, run, force=True)
-        at = max(run.step for run in runs)
-        raise Interrupted(_outcomes(stream, members, runs, complete=False), at, last) from cancelled
+        _each(members, runs, _checkpoint, True)
+        raise Interrupted(_outcomes(stream, members, runs), step, last) from cancelled
+    except Diverged:
+        raise
     except AquinError as error:
         raise _with_checkpoint(error, members) from error
+    outcomes = _outcomes(stream, members, runs)
+    if any(member.failed for member in members):
+        raise Diverged(members, outcomes)
+    return outcomes
+
+
+def _batch(batches: Iterator[Tensor], place: torch.device) -> Tensor:
     try:
-        return _outcomes(stream, members, runs, complete=True)
-    except Exception:
-        if mesh.alone:  # the steps are done, and judging them is not worth doing them again
-            for member, run in zip(members, runs, strict=True):
-                _checkpoint(member, run, force=True)
-        raise
+        return next(batches).to(place, non_blocking=True)
+    except RuntimeError as error:
+        if not ran_out(error):
+            raise
+        raise OutOfMemory(
+            f"There is no memory left for a batch ({in_words(error)}). Free some and resume, or train with a smaller"
+            " batch_size."
+        ) from None
+
+
+def _each(members: Sequence[Member], runs: Sequence[Run], work: Callable[..., object], *more: object) -> None:
+    """`work(member, run, *more)` for each dictionary that is still in training; one that diverges is taken out.
+
+    Raises:
+        Diverged: none is left.
+    """
+    for member, run in zip(members, runs, strict=True):
+        if member.failed is not None:
+            continue
+        try:
+            work(member, run, *more)
+        except DictionaryError as error:
+            member.failed = _with_checkpoint(error, [member])
+            if member.on_failure is not None and len(members) > 1:
+                member.on_failure(member.failed)
+    if all(member.failed for member in members):
+        raise Diverged(members, []) from members[0].failed
 
 
 def _tick(control: Control, mesh: Mesh, step: int, last: int) -> None:
@@ -164,33 +214,14 @@ def _tick(control: Control, mesh: Mesh, step: int, last: int) -> None:
         raise Cancelled("Cancelled.")
 
 
-def require_memory(cfg: SaeConfig, config: TrainConfig, device: torch.device, parts: int = 1) -> None:
-    """Refuse at once what cannot fit: weights, gradients, two moments and a block's pre-activations.
-
-    `parts`: devices that share the latents.
-
-    Raises:
-        OutOfMemory: with both figures and a width that would fit.
-    """
-    copies = 5 if config.ema is not None else 4
-    a_latent = 4 * (copies * (cfg.d_in + cfg.d_out + 2) + 3 * min(256, config.batch_size))
-    if device.type == "cuda":
-        available = torch.cuda.mem_get_info(device)[0]
-    elif hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    else:
-        return
-    needed = a_latent * cfg.d_sae // parts
-    if needed > available:
-        raise OutOfMemory(
-            f"A dictionary of d_sae={cfg.d_sae:,} needs about {human_bytes(needed)} to train and {device} has"
-            f" {human_bytes(available)}. At most d_sae={available // a_latent * parts:,} fits."
-        )
-
-
 def _total(member: Member) -> int:
     assert member.config.steps is not None
     return member.config.steps
+
+
+def _last(members: Sequence[Member]) -> int:
+    """The step at which the longest training that has not failed ends."""
+    return max(_total(member) for member in members if member.failed is None)
 
 
 def _sample(stream: Stream) -> Tensor:
@@ -200,7 +231,8 @@ def _sample(stream: Stream) -> Tensor:
 
 def _begin(member: Member, sample: Tensor | None, device: torch.device, mesh: Mesh) -> Run:
     if member.resume is not None:
-        return Run.resumed(member.cfg, member.config, member.resume, device, mesh)
+        state, member.resume = member.resume, None  # a second copy of everything, once the run has its own
+        return Run.resumed(member.cfg, member.config, state, device, mesh)
     assert sample is not None
     # Whole dictionaries are made where there is room for them when they are to be cut up.
     place = device if mesh.latent_size == 1 else torch.device("cpu")
@@ -211,30 +243,34 @@ def _begin(member: Member, sample: Tensor | None, device: torch.device, mesh: Me
 
 
 def _advance(member: Member, run: Run, rows: Tensor) -> None:
-    """One step of one dictionary; on running out of memory the block is halved and the step done again."""
+    """One step of one dictionary that is not complete; on running out of memory the block is halved and the step done
+    again, unless two smaller blocks made no difference."""
+    if run.step >= _total(member):
+        return
     x, y = rows[:, member.inputs], rows[:, member.outputs]
+    problems: list[str] = []
     while True:
         try:
             point = run.advance(x, y)
             break
         except RuntimeError as error:  # torch.OutOfMemoryError is one; a CPU allocator raises the plain kind
-            if not _memory_ran_out(error):
+            if not ran_out(error):
                 raise
-            problem = str(error).splitlines()[0]
+            problems.append(in_words(error))
+        told = f"{run.device} ran out of memory at step {run.step + 1:,}"
         if not run.mesh.alone:  # the other ranks are in the midst of this step's sums
             raise OutOfMemory(
-                f"{run.device} ran out of memory at step {run.step + 1:,} ({problem}). Resume with block_rows set to"
-                f" less than {max(2, run.architecture.rows_at_once):,}, or with more latent ranks."
+                f"{told} ({problems[-1]}). Resume with block_rows set to less than"
+                f" {max(2, run.architecture.rows_at_once):,}, or with more latent ranks."
             )
         # Outside the handler: the traceback would keep alive what must be freed for the next try.
         gc.collect()
         if run.device.type == "cuda":
             torch.cuda.empty_cache()
-        if not run.shrink():
-            raise OutOfMemory(
-                f"{run.device} ran out of memory at step {run.step + 1:,}, even for one row at a time ({problem})."
-                f" Try d_sae={max(1, member.cfg.d_sae // 2)}."
-            )
+        if unchanged(problems) or not run.shrink():
+            rest = "and smaller blocks of rows did not help" if unchanged(problems) else "even for one row at a time"
+            width = width_to_try(member.cfg, member.config, run.device)
+            raise OutOfMemory(f"{told}, {rest} ({problems[-1]}). Try d_sae={width}.")
     if point is not None:
         run.history.append(point)
         run.advice = advise(run.history, member.cfg.d_sae, run.movement(), run.settled)
@@ -244,21 +280,21 @@ def _advance(member: Member, run: Run, rows: Tensor) -> None:
         _checkpoint(member, run)
 
 
-def _memory_ran_out(error: RuntimeError) -> bool:
-    text = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
+def _finish(_: Member, run: Run) -> None:
+    run.require_finite()
 
 
-def _checkpoint(member: Member, run: Run, *, force: bool = False) -> None:
+def _checkpoint(member: Member, run: Run, force: bool = False) -> Path | None:
+    """Write one where it is due; the file, if there is one."""
     if member.checkpoints is None or run.step == 0:
-        return
+        return None
     # The first rank's clock counts: it alone writes, and so knows when it last did.
     if not force and not run.mesh.agree(run.mesh.first and member.checkpoints.due(run.step)):
-        return
+        return None
     run.require_finite()
     state = run.state()  # every rank takes part: the first one writes the whole
     if not run.mesh.first:
-        return
+        return None
     told: Path | str
     try:
         told = member.checkpoints.write(
@@ -269,6 +305,7 @@ def _checkpoint(member: Member, run: Run, *, force: bool = False) -> None:
         run.notes = with_latest(run.notes, told)
     if member.on_checkpoint is not None:
         member.on_checkpoint(run.step, told)
+    return told if isinstance(told, Path) else None
 
 
 def _with_checkpoint(error: AquinError, members: Sequence[Member]) -> AquinError:
@@ -279,22 +316,28 @@ def _with_checkpoint(error: AquinError, members: Sequence[Member]) -> AquinError
     return error
 
 
-def _outcomes(
-    stream: Stream, members: Sequence[Member], runs: Sequence[Run], *, complete: bool
-) -> list[TrainOutcome]:
-    """Of the first rank; the others, which have none, need not wait for it."""
-    weights = [(run.best(), run.dead_count()) for run in runs]
-    if not runs[0].mesh.first:
-        return []
-    return [
-        _outcome(stream, member, run, best, dead, complete=complete)
-        for member, run, (best, dead) in zip(members, runs, weights, strict=True)
-    ]
+def _outcomes(stream: Stream, members: Sequence[Member], runs: Sequence[Run]) -> list[TrainOutcome]:
+    """Of the dictionaries that have not failed; of the first rank, for which the others need not wait."""
+    going = [(member, run) for member, run in zip(members, runs, strict=True) if member.failed is None]
+    try:
+        weights = [(run.best(), run.dead_count()) for _, run in going]
+        if not runs[0].mesh.first:
+            return []
+        return [
+            _outcome(stream, member, run, best, dead)
+            for (member, run), (best, dead) in zip(going, weights, strict=True)
+        ]
+    except Exception as error:
+        if runs[0].mesh.alone:  # the steps are done, and judging them is not worth doing them again
+            _each(members, runs, _checkpoint, True)
+        if not ran_out(error):
+            raise
+        problem = f"{runs[0].device} ran out of memory after the last step ({in_words(error)}): resume on more of it."
+        raise _with_checkpoint(OutOfMemory(problem), members) from None
 
 
-def _outcome(
-    stream: Stream, member: Member, run: Run, best: Parameters, dead: int, *, complete: bool
-) -> TrainOutcome:
+def _outcome(stream: Stream, member: Member, run: Run, best: Parameters, dead: int) -> TrainOutcome:
+    complete = run.step >= _total(member)
     cfg = replace(member.cfg, step=run.step, rows=stream.rows, complete=complete)
     calibration = None
     if member.config.architecture in SELECTED[1:]:
@@ -307,12 +350,15 @@ def _outcome(
     tail = [point.fvu for point in run.history[-max(1, len(run.history) // 10) :]]
     train_fvu = sum(tail) / len(tail) if tail else math.nan
     recon = [point.recon_mse for point in run.history]
-    verdict = judge(stream.rows, cfg.d_sae, dead, recon, train_fvu, held_out)
+    l0 = [point.l0 for point in run.history]
+    verdict = judge(stream.rows, cfg.d_sae, dead, recon, train_fvu, held_out, l0)
     if not complete:
         verdict = cut_short(verdict, run.step, _total(member))
     notes = [*stream.notes, *run.notes]
     if run.tokens < stream.rows:
         notes.append(f"Training saw {run.tokens:,} of {stream.rows:,} rows; more steps would use the rest.")
     if held_out is None:
-        notes.append(f"Too few rows ({stream.rows:,}) to hold any out: the figures are those of training rows.")
-    return TrainOutcome(sae.to("cpu"), run.history, run.density, held_out, verdict, dead, run.advice, notes)
+        why = f"Too few rows ({stream.rows:,}) to hold any out" if member.config.held_out else "No rows were held out"
+        notes.append(f"{why}: the figures are those of training rows.")
+    keep = partial(_checkpoint, member, run, True) if run.mesh.alone else None
+    return TrainOutcome(sae.to("cpu"), run.history, run.density, held_out, verdict, dead, run.advice, notes, keep)

@@ -23,6 +23,11 @@ MAX_FVU = 0.95
 MIN_FALL = 0.05
 MAX_GENERALISATION_RATIO = 2.0
 
+NEVER_FIRED = (
+    "No latent ever fired: nothing was learnt. Lower threshold (relu, jumprelu, gated) or sparsity_coefficient; with a"
+    " k, lower lr."
+)
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -37,7 +42,13 @@ def cut_short(verdict: Verdict, step: int, steps: int) -> Verdict:
 
 
 def judge(
-    rows: int, d_sae: int, dead: int, recon: Sequence[float], train_fvu: float, held_out: Metrics | None
+    rows: int,
+    d_sae: int,
+    dead: int,
+    recon: Sequence[float],
+    train_fvu: float,
+    held_out: Metrics | None,
+    l0: Sequence[float] = (),
 ) -> Verdict:
     """Judge a run.
 
@@ -48,6 +59,7 @@ def judge(
         recon: the logged training recon MSE, first to last.
         train_fvu: training FVU at the end (mean of the last tenth of the logged points).
         held_out: figures on rows that training never saw; None when there were too few rows to set any aside.
+        l0: the logged active latents a row, first to last.
     """
     dead_share = dead / d_sae
     stop: list[str] = []
@@ -56,11 +68,14 @@ def judge(
             f"Probe-scale data: {rows:,} rows of activations for {d_sae:,} latents. A dictionary needs a corpus; below"
             f" {PROBE_SCALE_ROWS:,} rows it can only memorise."
         )
-    if dead_share > MAX_DEAD:
-        stop.append(f"{dead_share:.0%} of the latents are dead (limit {MAX_DEAD:.0%}).")
+    silent = bool(l0) and not any(l0)
     if math.isnan(train_fvu):
         if recon:
             stop.append("The rows do not vary: there is nothing to explain.")
+    elif silent:
+        stop.append(NEVER_FIRED)
+    elif held_out is not None and not math.isfinite(held_out.recon_mse):
+        stop.append("The training diverged: the error on held-out rows is not finite. Lower lr, or set grad_clip=1.0.")
     elif train_fvu > MAX_FVU:
         stop.append(
             f"The training diverged or learnt nothing: FVU {train_fvu:.3g}, where the mean alone gives 1. Lower lr, or"
@@ -68,6 +83,8 @@ def judge(
         )
     elif (fall := _fall(recon)) is not None and fall < MIN_FALL:
         stop.append(f"The reconstruction error is flat: it fell by {max(fall, 0):.1%} from first to last.")
+    if dead_share > MAX_DEAD and not silent:
+        stop.append(f"{dead_share:.0%} of the latents are dead (limit {MAX_DEAD:.0%}).")
     if stop:
         return Verdict("smoke test only", stop)
 

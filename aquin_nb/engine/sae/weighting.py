@@ -20,7 +20,8 @@ def row_weights(y: Tensor, error: Literal["sum", "variance", "row"]) -> Tensor:
         return torch.full((n,), 1 / n, dtype=y.dtype, device=y.device)
     distances = (y - y.mean(0)).square().sum(1)
     # Copies of one row differ by rounding only; a weight of 1 / rounding would blow the step up.
-    floor = 1e-6 * y.shape[1]
+    floor = 1e-6 * y.square().sum(1).mean()
+    floor = floor + (floor == 0)
     if error == "variance":
         return (1 / distances.sum().clamp(min=floor)).expand(n)
     return 1 / (n * distances.clamp(min=floor))

@@ -39,6 +39,27 @@ def test_the_last_few_are_kept(tmp_path: Path, keep: int) -> None:
     assert kept.latest()[0]["step"] == 100
 
 
+@pytest.mark.parametrize("keep", [1, 2])
+def test_what_was_just_written_stays_whatever_lies_beside_it(tmp_path: Path, keep: int) -> None:
+    """A damaged file of a later step, from which an earlier attempt could not go on."""
+    kept = Checkpoints(tmp_path, 1, keep)
+    kept.write(60, {})
+    (tmp_path / "step_000000100.pt").write_bytes(b"half of it")
+    kept.write(70, {})
+    kept.write(80, {})
+    assert names(kept) == [*[f"step_{step:09d}.pt" for step in (70, 80)][-keep:], "step_000000100.pt"]
+    assert kept.latest()[0]["step"] == 80
+
+
+def test_files_that_could_not_be_read_are_set_aside(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path, 1)
+    kept.write(60, {})
+    (tmp_path / "step_000000100.pt").write_bytes(b"half of it")
+    kept.set_aside(60)
+    assert names(kept) == ["step_000000060.pt"]
+    assert (tmp_path / "step_000000100.unreadable").read_bytes() == b"half of it"
+
+
 def test_they_lie_beside_the_dictionary(tmp_path: Path) -> None:
     assert Checkpoints.beside(tmp_path / "sae_layer3.pt").folder == tmp_path / "sae_layer3.checkpoints"
     assert Checkpoints.beside(tmp_path / "my.run.pt").folder == tmp_path / "my.run.checkpoints"

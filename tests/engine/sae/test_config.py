@@ -7,12 +7,16 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aquin_nb.engine.sae import ARCHITECTURES, TrainConfig
-from aquin_nb.engine.sae.config import IN_STEPS, SELECTED, differences, seconds
+from aquin_nb.engine.sae.changes import changes, differences, overlaid
+from aquin_nb.engine.sae.config import IN_STEPS, SELECTED, seconds
+from aquin_nb.engine.sae.idle import idle
 from aquin_nb.errors import DictionaryError
 
 FULL: dict[str, Any] = {
@@ -96,7 +100,10 @@ class TestFiles:
             ("a.ini", "k=4", r"a\.ini: a config file ends in \.toml, \.json, \.yaml or \.yml"),
             ("a.toml", "k = 0", r"a\.toml: k should be greater than or equal to 1, not 0\."),
             ("a.json", '{"lr": NaN}', r"a\.json: lr should be a finite number, not nan\."),
-            ("a.json", '{"k": 8.0}', r"a\.json: k should be a valid integer, not 8\.0\."),
+            ("a.json", '{"k": 8.5}', r"a\.json: k should be a valid integer, not 8\.5\."),
+            ("a.json", '{"k": 8, "lr": 1, "k": 4}', r"a\.json is not valid JSON: 'k' is given twice"),
+            ("a.yaml", "k: 8\nlr: 1\nk: 4", r"a\.yaml is not valid YAML: 'k' is given twice"),
+            ("a.json", '{"config": {"k": 8}, "rows": 3}', r"a\.json: 'config' holds a table of settings; they belong"),
             ("a.toml", "dsae = 4", r"a\.toml: 'dsae' is not a setting of a training\. Did you mean d_sae"),
             ("a.toml", "[train]\nk = 4", r"a\.toml: 'train' holds a table of settings; they belong at the top level"),
             ("a.yml", "k: [4\nd: }", r"a\.yml is not valid YAML: .* line 2"),
@@ -106,6 +113,18 @@ class TestFiles:
         (tmp_path / name).write_text(text)
         with pytest.raises(DictionaryError, match=message):
             TrainConfig.read(tmp_path / name)
+
+    @pytest.mark.parametrize("name", ["a.toml", "b.TOML", "c.Toml"])
+    def test_a_file_may_begin_with_a_mark_of_its_encoding_and_shout(self, name: str, tmp_path: Path) -> None:
+        (tmp_path / name).write_text(TOML, encoding="utf-8-sig")
+        assert TrainConfig.read(tmp_path / name) == TrainConfig(**FULL)
+
+    def test_the_config_beside_a_dictionary_is_one_without_its_name_and_place(self, tmp_path: Path) -> None:
+        config = TrainConfig(**FULL, output="runs/sae.pt").resolved(5000)
+        written = {"config": config.model_dump(mode="json"), "versions": {"torch": "2"}, "data": {"rows": 5000}}
+        (tmp_path / "sae.config.json").write_text(json.dumps(written))
+        for source in (tmp_path / "sae.config.json", written):
+            assert TrainConfig.read(source) == config.model_copy(update={"name": None, "output": None})
 
     def test_places_that_hold_no_file(self, tmp_path: Path) -> None:
         with pytest.raises(DictionaryError, match=r"none\.toml cannot be read: No such file"):
@@ -137,7 +156,10 @@ class TestRefusals:
             ({"lr": "fast"}, "lr should be a valid number.* not 'fast'"),
             ({"steps": 0}, "steps should be greater than or equal to 1, not 0"),
             ({"steps": True}, "steps should be a number or a name, not True"),
-            ({"tokens": 1e6}, r"tokens should be a valid integer, not 1000000\.0"),
+            ({"tokens": 1e-6}, "tokens should be a valid integer, not 1e-06"),
+            ({"k": np.True_}, "k should be a number or a name, not "),
+            ({"betas": [0.9]}, r"betas should be two numbers, not \[0\.9\]"),
+            ({"betas": [0.9, 0.9, 0.9]}, "betas should be two numbers, not "),
             ({"epochs": 0}, "epochs should be greater than 0, not 0"),
             ({"steps": 5, "epochs": 1}, "one of steps, tokens and epochs, not steps and epochs"),
             ({"steps": 5, "tokens": 9, "epochs": 1}, "not steps and tokens and epochs"),
@@ -196,6 +218,30 @@ class TestRefusals:
     def test_an_unknown_key_names_the_nearest(self, name: str, near: str) -> None:
         with pytest.raises(DictionaryError, match=rf"^'{name}' is not a setting of a training\. .*\b{near}\b"):
             TrainConfig(**{name: 1})
+
+    def test_numbers_of_other_libraries_and_whole_ones_are_numbers(self, tmp_path: Path) -> None:
+        given = {
+            "d_sae": 1e3,
+            "k": np.int64(4),
+            "groups": [np.int32(8), 1000.0],
+            "lr": np.float32(0.5),
+            "steps": torch.tensor(10),
+            "lr_warmup": np.int64(3),
+            "k_hold": np.float64(0.5),
+            "checkpoint_every": 20.0,
+        }
+        wanted = {
+            "d_sae": 1000,
+            "k": 4,
+            "groups": (8, 1000),
+            "lr": 0.5,
+            "steps": 10,
+            "lr_warmup": 3,
+            "k_hold": 0.5,
+            "checkpoint_every": 20,
+        }
+        assert TrainConfig(**given).model_dump(include=set(wanted)) == wanted
+        assert TrainConfig(output=tmp_path / "sae.pt").output == str(tmp_path / "sae.pt")
 
     def test_a_config_does_not_change(self) -> None:
         with pytest.raises(ValueError, match="frozen"):
@@ -272,6 +318,35 @@ class TestResolved:
             TrainConfig(lr_warmup=100, steps=20).resolved(1000)
         assert TrainConfig(lr_warmup=20, steps=20).resolved(1000).lr_decay == 0
 
+    @pytest.mark.parametrize(
+        ("values", "message"),
+        [
+            ({"lr_decay": 30}, r"lr_decay \(30 steps\) is longer than the run \(20 steps\)"),
+            (
+                {"k": 4, "initial_k": 8, "k_hold": 15, "k_warmup": 10},
+                r"k_hold and k_warmup \(25 steps\) are longer than",
+            ),
+            ({"architecture": "relu", "sparsity_warmup": 21}, r"sparsity_warmup \(21 steps\) is longer than the run"),
+            (
+                {"architecture": "relu", "p": 1e-3},
+                r"p \(0\.001\) is out of range: powers from 0\.1 to 10 can be computed",
+            ),
+            ({"architecture": "jumprelu", "sparsity_loss": "lp", "p": 100}, r"p \(100\) is out of range"),
+        ],
+    )
+    def test_what_could_not_be_reached_or_computed_is_refused(self, values: dict[str, Any], message: str) -> None:
+        with pytest.raises(DictionaryError, match=message):
+            TrainConfig(steps=20, **values).resolved(1000)
+        TrainConfig(**values)
+
+    def test_lengths_that_do_nothing_may_be_anything(self) -> None:
+        TrainConfig(steps=20, sparsity_warmup=500, k_hold=400, lr_schedule="cosine", lr_decay=90, p=50).resolved(1000)
+
+    def test_only_matryoshka_has_groups(self) -> None:
+        for architecture in ARCHITECTURES:
+            groups = TrainConfig(architecture=architecture, d_sae=32, groups=[8, 32]).resolved(1000).groups
+            assert groups == ((8, 32) if architecture == "matryoshka" else None)
+
     def test_a_default_k_above_the_first_one_is_refused(self) -> None:
         with pytest.raises(DictionaryError, match=r"initial_k \(16\) is smaller than k \(32\)"):
             TrainConfig(initial_k=16).resolved(1000)
@@ -307,6 +382,72 @@ class TestDifferences:
     def test_where_and_how_often_to_write_is_free(self) -> None:
         free = {"checkpoint_every": 5, "keep_checkpoints": 9, "output": "x.pt", "name": "n", "device": "cpu"}
         assert differences(TrainConfig(), TrainConfig(**free)) == []
+
+
+class TestChanges:
+    """What a resumed run is asked for, against what it began with."""
+
+    @pytest.mark.parametrize(
+        "asked",
+        [
+            {"lr_warmup": 0.02},
+            {"initial_k": 64, "k_warmup": 0.2, "k_hold": 0.01},
+            {"batch_size": 100_000, "epochs": 3},
+            {"steps": 40, "lr_decay": 0.5},
+            {"tokens": 9_999, "batch_size": 77},
+            {"architecture": "relu", "sparsity_warmup": 0.3, "groups": [9, 4096]},
+            {"architecture": "matryoshka", "d_sae": 64, "groups": [8, 64]},
+        ],
+        ids=str,
+    )
+    def test_the_very_config_it_began_with_is_none(self, asked: dict[str, Any]) -> None:
+        config = TrainConfig(**asked)
+        began = config.resolved(5000, dtype="bfloat16")
+        assert changes(began, config, 5000) == []
+        assert changes(began, began, 5000) == []
+        assert changes(began, TrainConfig(**asked, dtype="auto", output="x.pt", device="cpu"), 5000) == []
+
+    def test_others_are_named(self) -> None:
+        began = TrainConfig(k=8, steps=100).resolved(5000)
+        assert changes(began, TrainConfig(k=9, lr=1), 5000) == ["k: 8 -> 9", "lr: 0.004 -> 1.0"]
+        assert changes(began, TrainConfig(d_sae=4), 5000) == ["d_sae: 4096 -> 4"], "with which k = 8 does not go"
+        assert changes(began, TrainConfig(lr_warmup=101), 5000) == ["lr_warmup: 10 -> 101"]
+
+    def test_where_it_runs_and_what_it_writes_is_followed(self) -> None:
+        began = TrainConfig(device="cuda", output="a.pt", name="a", block_rows=9, seed=3).resolved(5000)
+        asked = TrainConfig(device="cpu", output="b.pt", name="b", block_rows=None, checkpoint_every=7, seed=3)
+        mine = overlaid(began, asked)
+        assert (mine.device, mine.block_rows, mine.checkpoint_every) == ("cpu", None, 7)
+        assert (mine.output, mine.name, mine.seed, mine.keep_checkpoints) == ("a.pt", "a", 3, 2)
+
+
+class TestIdle:
+    """Settings that were given and do nothing."""
+
+    @pytest.mark.parametrize(
+        ("given", "said"),
+        [
+            ({"groups": [8, 4096], "bandwidth": 0.1, "p": 2}, ["groups, p and bandwidth do nothing for topk."]),
+            ({"architecture": "relu", "k": 4}, ["k does nothing for relu."]),
+            (
+                {"architecture": "gated", "aux_k": 9, "initial_k": 7, "threshold_lr": 2},
+                ["aux_k, threshold_lr and initial_k do nothing for gated."],
+            ),
+            ({"architecture": "jumprelu", "p": 2}, ["p does nothing for sparsity_loss tanh."]),
+            ({"k_hold": 0.2}, ["k_hold does nothing for want of an initial_k."]),
+            ({"lr_schedule": "constant", "lr_end": 0.1}, ["lr_end does nothing for lr_schedule constant."]),
+            ({"architecture": "jumprelu", "bandwidth": 0.1, "threshold": 3, "sparsity_coefficient": 1}, []),
+            ({"k": 32, "threshold": 2.0}, []),
+        ],
+        ids=str,
+    )
+    def test_they_are_named(self, given: dict[str, Any], said: list[str]) -> None:
+        assert [sorted(words.split()) for words in idle(TrainConfig(**given))] == [sorted(w.split()) for w in said]
+
+    @pytest.mark.parametrize("architecture", ARCHITECTURES)
+    def test_a_config_that_a_run_wrote_has_none(self, architecture: str) -> None:
+        written = TrainConfig(architecture=architecture, d_sae=64).resolved(5000).model_dump()
+        assert idle(TrainConfig(**written)) == []
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ import torch
 
 from aquin_nb.engine.activations.manifest import SiteInfo
 from aquin_nb.engine.activations.writer import StoreWriter
-from aquin_nb.engine.sae import load_dictionary
+from aquin_nb.engine.sae import distributed, load_dictionary
 from aquin_nb.engine.sae.checkpoints import Checkpoints
 from aquin_nb.engine.sae.distributed import DeviceMesh, main
 from aquin_nb.engine.sae.history import COLUMNS
@@ -260,12 +260,24 @@ def test_torchrun_interrupted_and_resumed_by_one_process(
 
 
 def test_the_command_needs_a_free_place_and_a_checkpoint_to_resume_from(
-    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tmp_path / "config.json"
-    settings = {"d_sae": 32, "k": 2, "batch_size": 64, "steps": 5, "output": str(tmp_path / "sae.pt"), "device": "cpu"}
+    settings: dict[str, Any] = {
+        "bandwidth": 0.1,
+        "d_sae": 32,
+        "k": 2,
+        "batch_size": 64,
+        "steps": 5,
+        "output": str(tmp_path / "sae.pt"),
+        "device": "cpu",
+    }
     config.write_text(json.dumps(settings))
+    monkeypatch.setattr(distributed, "fast_dtype", lambda *_: torch.bfloat16)
     assert main([str(config), str(store)]) == 0
+    said = capsys.readouterr().err
+    assert "bandwidth does nothing for topk." in said
+    assert "The large products are in bfloat16, which a timed probe found faster" in said
     assert main([str(config), str(store)]) == 1
     assert "exist. Choose another output, or go on with --resume" in capsys.readouterr().err
     assert main([str(config), str(store), "--resume"]) == 1

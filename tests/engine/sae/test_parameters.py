@@ -54,10 +54,26 @@ class TestScaling:
         assert (scales.scale_in, scales.scale_out) == (1.0, 1.0)
         assert scales.variance == pytest.approx(float(x.var(0, correction=0).sum()), rel=1e-4)
 
-    @pytest.mark.parametrize("x", [torch.zeros(9, 4), torch.full((9, 4), 1e30)])
-    def test_rows_without_a_scale_are_refused(self, x: Tensor) -> None:
-        with pytest.raises(DictionaryError, match="all zero"):
+    @pytest.mark.parametrize(
+        ("value", "message"), [(0.0, "are all zero"), (1e30, "too large for float32"), (1e-30, "too small for float32")]
+    )
+    def test_rows_without_a_scale_are_refused(self, value: float, message: str) -> None:
+        x = torch.full((9, 4), value)
+        with pytest.raises(DictionaryError, match=message):
             scaling(x, x, config())
+
+    @pytest.mark.parametrize("size", [1e19, 1e-19, 3e-22])
+    def test_squares_may_leave_the_range_of_float32(self, size: float) -> None:
+        x = size * normal(50, 8)
+        scales = scaling(x, x, config())
+        assert float((x * scales.scale_in).square().sum(1).mean()) == pytest.approx(8, rel=1e-4)
+        assert scales.variance == pytest.approx(8, rel=0.2)
+
+    def test_what_differs_by_rounding_only_does_not_vary(self) -> None:
+        copies = (normal(1, 8) / 3).expand(500, 8)
+        assert scaling(copies, copies, config()).variance == 0
+        little = 1e-4 * normal(500, 8)
+        assert scaling(little, little, config(normalize="none")).variance == pytest.approx(8e-8, rel=0.1)
 
 
 class TestGeometricMedian:
@@ -88,13 +104,32 @@ class TestInitial:
         p = initial(config(architecture=architecture, encoder_scale=0.7, decoder_norm=2.0), x, x, transcoder=False)
         torch.testing.assert_close(p.dec.norm(dim=1), torch.full((64,), 2.0))
         torch.testing.assert_close(p.enc, 0.7 * p.dec)
-        start = -2.0 if architecture in ("relu", "gated") else 0.0
-        assert torch.equal(p.b_enc, torch.full((64,), start))
+        threshold = 2 * 0.7 * 2 * math.sqrt(float(x.var(0, correction=0).mean()))
+        start = -threshold if architecture in ("relu", "gated") else 0.0
+        torch.testing.assert_close(p.b_enc, torch.full((64,), start))
         torch.testing.assert_close(p.b_dec, x.mean(0))
         extras = {"jumprelu": {"log_threshold"}, "gated": {"b_mag", "r_mag"}}.get(architecture, set())
         assert set(p.extra) == extras
         if architecture == "jumprelu":
-            torch.testing.assert_close(p.extra["log_threshold"].exp(), torch.full((64,), 2.0))
+            torch.testing.assert_close(p.extra["log_threshold"].exp(), torch.full((64,), threshold))
+
+    @pytest.mark.parametrize("architecture", ["relu", "jumprelu", "gated"])
+    @pytest.mark.parametrize("offset", [0, 3, 100])
+    @pytest.mark.parametrize(
+        "changes",
+        [{}, {"decoder_norm": 0.1}, {"encoder_scale": 0.2}, {"bias": "zero"}, {"encoder_scale": "search"}],
+        ids=str,
+    )
+    @pytest.mark.parametrize("transcoder", [False, True])
+    def test_few_latents_are_active_at_the_start_wherever_the_data_lie(
+        self, architecture: str, offset: float, changes: dict[str, Any], transcoder: bool
+    ) -> None:
+        """Of normal pre-activations 2.3 % lie two standard deviations above their mean."""
+        x = 0.3 * normal(400, 32) + offset * normal(32, seed=9)
+        p = initial(config(architecture=architecture, d_sae=128, **changes), x, x, transcoder=transcoder)
+        pre = (x if transcoder else x - p.b_dec) @ p.enc.T + p.b_enc
+        active = pre > (p.extra["log_threshold"].exp() if architecture == "jumprelu" else 0)
+        assert float(active.float().mean()) == pytest.approx(0.023, abs=0.004)
 
     @pytest.mark.parametrize("bias", ["mean", "geometric_median", "zero"])
     def test_the_bias_at_the_start(self, bias: str) -> None:
@@ -118,14 +153,18 @@ class TestInitial:
 
 def error_at(scale: float, p: Parameters, x: Tensor, y: Tensor, settings: TrainConfig, transcoder: bool) -> float:
     """The squared error of the dictionary with its encoder scaled, in float64 and without a short cut."""
-    pre = scale * (x if transcoder else x - p.b_dec).double() @ p.enc.double().T
+    bare = (x if transcoder else x - p.b_dec).double() @ p.enc.double().T
+    pre = scale * bare
+    centred = scale * (bare - bare.mean(0))
+    # rows of the encoder are of one norm, and random
+    spread = scale * float(p.enc.norm(dim=1)[0]) * math.sqrt(float(x.double().var(0, correction=0).mean()))
     if settings.architecture in ("topk", "batchtopk", "matryoshka"):
         kept = pre.topk(settings.k or 0, dim=1)
         f = torch.zeros_like(pre).scatter(1, kept.indices, kept.values.relu())
     elif settings.architecture == "relu":
-        f = (pre - settings.threshold).relu()
+        f = (centred - settings.threshold * spread).relu()
     else:
-        f = pre * (pre > settings.threshold)
+        f = centred * (centred > settings.threshold * spread)
     return float((f @ p.dec.double() + p.b_dec - y).square().sum())
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,7 @@ from aquin_nb.engine.sae import ARCHITECTURES
 from aquin_nb.engine.sae import trainer as trainers
 from aquin_nb.engine.sae.checkpoints import Checkpoints
 from aquin_nb.engine.sae.trainer import Interrupted, TrainOutcome, fit
-from aquin_nb.errors import Cancelled, DictionaryError, OutputError, StoreError
+from aquin_nb.errors import Cancelled, DictionaryError, OutOfMemory, OutputError, StoreError
 
 KILLS = 10
 SHORT: dict[str, Any] = {"d_sae": 64, "k": 4, "batch_size": 64, "steps": 60, "lr": 1e-2, "dtype": "float32"}
@@ -96,7 +98,7 @@ class TestKills:
         for path in killed:
             assert_same_result(path, whole)
             assert not path.with_suffix(".checkpoints").exists()
-        assert not list((kills / case).glob(".*")), "nothing half written is left"
+        assert not list((kills / case).glob(".*.part")), "nothing half written is left"
 
     def test_the_kills_met_the_start_the_middle_and_the_end(self, kills: Path) -> None:
         met = [kill for case in json.loads((kills / "kills.json").read_text()).values() for kill in case]
@@ -170,6 +172,49 @@ class TestCancelled:
             with pytest.raises(Interrupted):
                 fit(stream, [again], control=cancelled_at(at))
         assert_same(resumed(x, kept.latest()[0]), uninterrupted(x))
+
+    def test_the_speed_leaves_out_the_time_between(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Points every 50 steps, 0.5 s a step on this clock, stopped at 30: the day until the resume does not count."""
+        x, now = planted(1500), [1000.0]
+
+        def clocked(at: int) -> Control:
+            def step(done: int) -> None:
+                now[0] += 0.5
+                if done == at:
+                    control.cancel()
+
+            control = Control(on_tick=lambda tick: step(tick.done))
+            return control
+
+        monkeypatch.setattr(time, "monotonic", lambda: now[0])
+        config = settings(**SHORT | {"steps": 100, "log_every": 50})
+        stream, kept = ShuffledStream(x, 64), Checkpoints(tmp_path, None)
+        with pytest.raises(Interrupted):
+            fit(stream, [member(config, stream, checkpoints=kept)], control=clocked(30))
+        now[0] += 86_400
+        found = kept.latest()[0]
+        (outcome,) = fit(stream, [member(config, stream, resume=found)], control=clocked(0))
+        assert outcome.history[1].step == 50
+        assert outcome.history[1].tokens_per_second == pytest.approx(64 * 49 / (0.5 * 48))
+        older = kept.latest()[0]
+        del older["window"]["seconds"]  # as earlier versions wrote it
+        (outcome,) = fit(stream, [member(config, stream, resume=older)], control=clocked(0))
+        assert math.isnan(outcome.history[1].tokens_per_second)
+        assert outcome.history[2].tokens_per_second > 0
+
+    def test_the_checkpoint_is_not_kept_in_memory_beside_the_run(self, tmp_path: Path) -> None:
+        x = planted(1500)
+        kept, _ = stopped(x, tmp_path, 30)
+        config = settings(**SHORT)
+        stream = ShuffledStream(x, 64)
+        one = member(config, stream, resume=kept.latest()[0])
+        assert one.resume is not None
+        moment = weakref.ref(one.resume["optimizer"]["enc"]["exp_avg"])
+        alive = []
+        control = Control(on_tick=lambda tick: alive.append(moment() is not None))
+        fit(stream, [one], control=control)
+        assert alive
+        assert not any(alive)
 
     def test_another_number_of_threads_is_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         x = planted(1500)
@@ -372,6 +417,43 @@ class TestPublic:
         (tmp_path / "same.json").write_text(json.dumps(LONG | {"checkpoint_every": 500}))
         assert aquin_nb.sae_resume(output, x, config=tmp_path / "same.json").card.status == "completed"
 
+    def test_the_very_config_is_no_change(self, tmp_path: Path) -> None:
+        """Shares of a budget that was left to its default, and a batch that the rows do not fill."""
+        x = planted(1000)
+        config: dict[str, Any] = {
+            "d_sae": 64,
+            "k": 4,
+            "initial_k": 9,
+            "lr_warmup": 0.02,
+            "k_warmup": 0.2,
+            "batch_size": 4096,
+        }
+        config |= {"output": tmp_path / "run.pt", "name": "run", "dtype": "float32", "checkpoint_every": 2}
+        interrupt_after(tmp_path / "run.pt")
+        with pytest.raises(Cancelled, match=r"of 3,000\."):
+            aquin_nb.sae_train(x, config)
+        interrupt_after(tmp_path / "run.pt", steps=20)
+        with pytest.raises(Cancelled, match=r"of 3,000\."):
+            aquin_nb.sae_resume(tmp_path / "run.pt", x, config=config)
+
+    def test_where_it_runs_and_what_it_writes_may_change(self, tmp_path: Path) -> None:
+        x = planted(2000)
+        output = self.stop(x, tmp_path / "run.pt")
+        for path in output.with_suffix(".checkpoints").iterdir():  # as if it had begun on a machine with a GPU
+            found = state(path)
+            found["config"]["device"] = "cuda"
+            torch.save(found, path)
+        if not torch.cuda.is_available():
+            with pytest.raises(DictionaryError, match=r"no CUDA GPU .* resume it with config=\{'device': 'cpu'\}"):
+                aquin_nb.sae_resume(output, x)
+        for other in ({"output": "elsewhere.pt"}, {"name": "another"}):
+            with pytest.raises(DictionaryError, match=f"changed: {next(iter(other))}: "):
+                aquin_nb.sae_resume(output, x, config=other | {"device": "cpu"})
+        free = {"device": "cpu", "checkpoint_every": 7, "block_rows": 16, "output": output}
+        used = aquin_nb.sae_resume(output, x, config=free).card.config
+        assert used is not None
+        assert {name: used.full[name] for name in free} == free | {"output": str(output)}
+
     def test_a_budget_in_other_words_is_no_change(self, tmp_path: Path) -> None:
         x = planted(2000)
         output = self.stop(x, tmp_path / "run.pt")
@@ -396,7 +478,7 @@ class TestPublic:
         store = stored(tmp_path / "store", x).path
         output = self.stop(store, tmp_path / "run.pt")
         store.rename(tmp_path / "elsewhere")
-        with pytest.raises(StoreError, match="store"):
+        with pytest.raises(StoreError, match=r"if it has moved, say where to: aquin_nb\.sae_resume\(output, FOLDER\)"):
             aquin_nb.sae_resume(output)
         stored(store, x.flip(0))
         with pytest.raises(StoreError, match="contents differ"):
@@ -408,6 +490,39 @@ class TestPublic:
             StoreError, match=r"no training to resume at .*run\.pt: run\.checkpoints holds no checkpoint"
         ):
             aquin_nb.sae_resume(tmp_path / "run.pt")
+
+    def test_what_was_stopped_and_has_lost_its_checkpoints_is_not_called_complete(self, tmp_path: Path) -> None:
+        output = self.stop(planted(2000), tmp_path / "run.pt")
+        for path in output.with_suffix(".checkpoints").iterdir():
+            path.unlink()
+        with pytest.raises(StoreError, match=r"was stopped at step \d+, and its checkpoints are gone"):
+            aquin_nb.sae_resume(output)
+
+    def test_a_damaged_newest_checkpoint_does_not_cost_the_others(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """With one kept: the run goes on from the one before, and is stopped again before it is where it was."""
+        x, config = planted(2000), LONG | {"output": tmp_path / "run.pt", "name": "run", "keep_checkpoints": 1}
+        interrupt_after(tmp_path / "run.pt")
+        with pytest.raises(Cancelled):
+            aquin_nb.sae_train(x, config)
+        (tmp_path / "run.checkpoints" / "step_000000599.pt").write_bytes(b"half of it")
+        tick = trainers._tick
+
+        def cancelling(control: Control, mesh: Any, step: int, last: int) -> None:
+            if step == 590:
+                control.cancel()
+            tick(control, mesh, step, last)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(trainers, "_tick", cancelling)
+            with pytest.raises(Cancelled, match="step 590"):
+                aquin_nb.sae_resume(tmp_path / "run.pt", x)
+        left = sorted(path.name for path in (tmp_path / "run.checkpoints").iterdir())
+        assert left == ["step_000000590.pt", "step_000000599.unreadable"]
+        aquin_nb.sae_resume(tmp_path / "run.pt", x)
+        aquin_nb.sae_train(x, config | {"output": str(tmp_path / "whole.pt")})
+        assert_same_result(tmp_path / "run.pt", tmp_path / "whole.pt")
 
     def test_the_place_of_a_stopped_run_is_not_taken_by_another(self, tmp_path: Path) -> None:
         output = self.stop(planted(2000), tmp_path / "run.pt")
@@ -490,7 +605,7 @@ class TestBadRows:
 
         with monkeypatch.context() as patch:
             patch.setattr(trainers, "evaluate", broken)
-            with pytest.raises(torch.OutOfMemoryError):
+            with pytest.raises(OutOfMemory, match=r"after the last step .*checkpoint is .*step_000000060\.pt\."):
                 fit(stream, [member(settings(**SHORT), stream, checkpoints=kept)])
         found, _ = kept.latest()
         assert found["step"] == 60

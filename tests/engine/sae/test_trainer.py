@@ -33,10 +33,11 @@ from aquin_nb.engine.sae.architectures import Architecture, Penalised, Selected
 from aquin_nb.engine.sae.checkpoints import Checkpoints
 from aquin_nb.engine.sae.export import dictionary
 from aquin_nb.engine.sae.history import COLUMNS
+from aquin_nb.engine.sae.memory import require_memory
 from aquin_nb.engine.sae.parameters import Parameters, initial, scaling
 from aquin_nb.engine.sae.run import Run
-from aquin_nb.engine.sae.trainer import Interrupted, fit, require_memory
-from aquin_nb.errors import DictionaryError, OutOfMemory
+from aquin_nb.engine.sae.trainer import Diverged, Interrupted, fit
+from aquin_nb.errors import AquinError, DictionaryError, OutOfMemory
 
 
 def begun(x: Tensor, **changes: Any) -> Run:
@@ -185,6 +186,31 @@ class TestRepeating:
         one, other = (member(settings(), stream, resume=state) for state in (early, run.state()))
         with pytest.raises(DictionaryError, match="at different ones"):
             fit(stream, [one, other])
+
+    @pytest.mark.parametrize("architecture", ARCHITECTURES)
+    def test_rows_of_any_size_are_learnt_from(self, architecture: str) -> None:
+        """Also where squares leave the range of float32, and without a scale of ours."""
+        x, held = planted(1500), {}
+        for factor in (1.0, 2.0**66, 2.0**-66):
+            outcome = train(factor * x, steps=20, architecture=architecture)
+            assert outcome.held_out is not None
+            held[factor] = outcome.held_out.fvu
+        assert len(set(held.values())) == 1
+        small = train(2.0**-11 * x, steps=20, architecture=architecture, normalize="none")
+        assert math.isfinite(small.history[-1].fvu)
+        assert not any("do not vary" in reason for reason in small.verdict.reasons)
+
+    @pytest.mark.parametrize("architecture", ARCHITECTURES)
+    def test_another_default_dtype_of_torch_changes_nothing(self, architecture: str) -> None:
+        x = planted(1500)
+        more: dict[str, Any] = {"steps": 12, "architecture": architecture, "dead_after_tokens": 256}
+        expected = train(x, **more)
+        torch.set_default_dtype(torch.float64)
+        try:
+            outcome = train(x, **more)
+        finally:
+            torch.set_default_dtype(torch.float32)
+        assert_same(outcome, expected)
 
 
 class TestHistory:
@@ -359,6 +385,63 @@ class TestStopping:
             for tensor in torch.load(path, weights_only=True)["parameters"].values():
                 assert bool(torch.isfinite(tensor).all()), "a checkpoint never holds what has diverged"
 
+    def test_weights_that_diverge_in_the_last_step_are_no_dictionary(self) -> None:
+        for lr in (1e38, 1e25):
+            with pytest.raises(DictionaryError, match=r"became NaN or infinite by step 1\. Try a lower lr"):
+                train(planted(1000), steps=1, lr=lr, lr_warmup=0)
+
+    @pytest.mark.parametrize("late", [False, True])
+    def test_one_that_diverges_is_taken_out_and_the_others_end(self, late: bool, tmp_path: Path) -> None:
+        """While they train, or found by the look at the weights after the last step."""
+        x, told = planted(2000), list[AquinError]()
+        stream = ShuffledStream(x, 256)
+        bad: dict[str, Any] = {"steps": 12, "log_every": 50, "lr_warmup": 0} if late else {"steps": 200, "log_every": 1}
+        members = [
+            member(settings(steps=60), stream, checkpoints=Checkpoints(tmp_path / "good", 10)),
+            member(
+                settings(lr=1e30, **bad), stream, on_failure=told.append, checkpoints=Checkpoints(tmp_path / "bad", 1)
+            ),
+        ]
+        with pytest.raises(Diverged, match=r"^1 of 2 dictionaries diverged\. One: .*Try a lower lr") as caught:
+            fit(stream, members)
+        assert told == [members[1].failed]
+        assert members[0].failed is None
+        (outcome,) = caught.value.outcomes
+        assert_same(outcome, train(x, steps=60))
+        assert outcome.dictionary.cfg.complete
+
+    def test_when_all_diverge_each_says_so(self) -> None:
+        stream = ShuffledStream(planted(1000), 256)
+        members = [member(settings(steps=200, lr=lr), stream) for lr in (1e30, 1e31)]
+        with pytest.raises(Diverged, match=r"^2 of 2 .* \(now 1e\+30\).* \(now 1e\+31\)") as caught:
+            fit(stream, members)
+        assert caught.value.outcomes == []
+
+    def test_what_was_complete_when_a_cancel_came_stays_complete(self) -> None:
+        x = planted(2000)
+        stream = ShuffledStream(x, 256)
+        control = Control(on_tick=lambda tick: control.cancel() if tick.done == 40 else None)
+        members = [member(settings(steps=steps), stream) for steps in (25, 60)]
+        with pytest.raises(Interrupted) as caught:
+            fit(stream, members, control=control)
+        short, long = caught.value.outcomes
+        assert_same(short, train(x, steps=25))
+        assert (short.dictionary.cfg.complete, short.dictionary.cfg.step) == (True, 25)
+        assert not any("Stopped at" in reason for reason in short.verdict.reasons)
+        assert (long.dictionary.cfg.complete, long.dictionary.cfg.step) == (False, 40)
+
+    def test_a_run_in_which_no_latent_ever_fired_is_told_what_to_lower(self) -> None:
+        outcome = train(planted(2500), architecture="relu", threshold=50.0, steps=60)
+        (said,) = outcome.verdict.reasons
+        assert said.startswith("No latent ever fired: nothing was learnt. Lower threshold ")
+        assert outcome.advice == [said]
+        assert outcome.verdict.word == "smoke test only"
+
+    def test_rows_that_were_not_asked_to_be_held_out_are_not_missed(self) -> None:
+        notes = train(planted(1000), steps=5, held_out=0).notes
+        assert "No rows were held out: the figures are those of training rows." in notes
+        assert not any("Too few rows" in note for note in notes)
+
     def test_a_handful_of_probes_is_a_smoke_test(self) -> None:
         outcome = train(torch.randn(6, D, generator=torch.Generator().manual_seed(0)), steps=50)
         assert outcome.verdict.word == "smoke test only"
@@ -373,6 +456,29 @@ class TestStopping:
     def test_activations_that_are_all_zero_have_nothing_to_learn_from(self) -> None:
         with pytest.raises(DictionaryError, match="all zero"):
             train(torch.zeros(500, D), steps=5)
+
+
+class TestWork:
+    @pytest.mark.parametrize("architecture", ["batchtopk", "matryoshka"])
+    def test_the_encoder_multiplies_once_a_step_where_few_entries_are_positive(
+        self, architecture: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """With k near d_sae all positive entries are active, and there is no threshold to look for."""
+        products, blocks = [0], Architecture._blocks
+
+        def counted(self: Architecture, p: Parameters, centred: Tensor) -> Any:
+            products[0] += 1
+            return blocks(self, p, centred)
+
+        monkeypatch.setattr(Architecture, "_blocks", counted)
+        x = planted(1500)
+        run = begun(x, architecture=architecture, d_sae=64, k=60)
+        run.advance(x[:256], x[:256])
+        products[0] = 0
+        for _ in range(10):
+            run.advance(x[:256], x[:256])
+        assert products[0] == 10
+        assert float(run.window.fired.sum()) / run.window.rows < 60
 
 
 class TestMemory:
@@ -433,8 +539,30 @@ class TestMemory:
             assert run.optimizer.state[tensor]["exp_avg_sq"].shape == tensor.shape
 
     def test_when_not_even_a_row_fits_a_width_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.limited(monkeypatch, 0)
-        with pytest.raises(OutOfMemory, match=r"ran out of memory at step 1, even for one row.* Try d_sae=24\."):
+        def broken(*_: Any) -> Any:
+            raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+
+        monkeypatch.setattr(Selected, "step", broken)
+        run = begun(planted(1000))
+        run.architecture.rows_at_once = 4
+        with pytest.raises(OutOfMemory, match=r"step 1, even for one row at a time .*Try d_sae=24\."):
+            trainers._advance(member(settings(), ShuffledStream(planted(1000), 256)), run, planted(256))
+
+    def test_smaller_blocks_that_make_no_difference_are_not_tried_for_ever(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = self.limited(monkeypatch, 0)
+        with pytest.raises(OutOfMemory, match=r"at step 1, and smaller blocks of rows did not help .*Try d_sae=24\."):
+            train(planted(1000), steps=5)
+        assert asked == [256, 128, 64], "each asked for 2.00 GiB"
+
+    def test_no_room_for_a_batch_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(*_: Any, **__: Any) -> Any:
+            raise RuntimeError("CUDA error: out of memory")
+            yield
+
+        monkeypatch.setattr(trainers, "prefetch", full)
+        with pytest.raises(OutOfMemory, match=r"no memory left for a batch \(CUDA error: out of memory\)\. Free some"):
             train(planted(1000), steps=5)
 
     def test_weights_that_do_not_fit_are_told_with_their_widths(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -459,5 +587,8 @@ class TestMemory:
         stream = ShuffledStream(planted(100), 50)
         one = member(settings(d_sae=10**12), stream)
         with pytest.raises(OutOfMemory, match=r"needs about .* to train and cpu has .*At most d_sae=\d[\d,]* fits"):
-            require_memory(one.cfg, one.config, torch.device("cpu"))
-        require_memory(replace(one.cfg, d_sae=4096), one.config, torch.device("cpu"))
+            require_memory([(one.cfg, one.config)], torch.device("cpu"))
+        plan = (replace(one.cfg, d_sae=4096), one.config)
+        require_memory([plan], torch.device("cpu"))
+        with pytest.raises(OutOfMemory, match=r"A pass for dictionaries of d_sae=4,096 and 4,096 .*Train fewer"):
+            require_memory([plan] * 10**6, torch.device("cpu"))

@@ -8,7 +8,7 @@ const FIGURES: readonly { column: Column; label: string; long: string; text: (va
   { column: "explained_variance", label: "Explained variance", long: "Share of the variance that the reconstruction explains", text: number },
   { column: "cosine", label: "Cosine", long: "Mean cosine of a row with its reconstruction", text: number },
   { column: "lr", label: "Learning rate", long: "Learning rate of the step", text: number },
-  { column: "grad_norm", label: "Gradient norm", long: "Norm of the gradient of all parameters, before clipping", text: number },
+  { column: "grad_norm", label: "Gradient norm", long: "Norm of the gradient of all parameters, after clipping", text: number },
   { column: "tokens_per_second", label: "Tokens/s", long: "Rows of activations trained on in a second", text: rate },
 ];
 
