@@ -59,6 +59,7 @@ class Job(Generic[T]):
         self._result: T | None = None
         self._finished = threading.Event()
         self._listeners: list[Callable[[Job[T]], None]] = []
+        self._at_end: list[Callable[[], None]] = []
         self._face: Any = None
         self._lock = threading.Lock()
 
@@ -112,6 +113,10 @@ class Job(Generic[T]):
     def on_change(self, listener: Callable[[Job[T]], None]) -> None:
         """Call `listener(job)` when the job starts, after each report of progress and when it ends, from any thread."""
         self._listeners.append(listener)
+
+    def at_end(self, call: Callable[[], None]) -> None:
+        """Call `call()` once when the job has ended, before `wait()` returns: what it held is free then."""
+        self._at_end.append(call)
 
     def show_as(self, face: Any) -> None:
         """Give the job a face: an object whose `display()` shows it live in a cell."""
@@ -167,6 +172,11 @@ class Job(Generic[T]):
 
     def _end(self, status: Status) -> None:
         self.status = status
+        for call in self._at_end:
+            try:
+                call()
+            except Exception:
+                log.exception("what %s was to do at its end failed", self.name)
         self._finished.set()
         self._work = _done  # it holds the model and the data; the job may be kept for its result
         self._notify()

@@ -28,7 +28,7 @@ from ..engine.sae.loggers import Logger, open_loggers
 from ..engine.sae.trainer import Diverged, Interrupted, Member, TrainOutcome, fit
 from ..errors import AquinError, Cancelled, DictionaryError, OutputError, StoreError
 from ..files import require_writable, sha256, write_json
-from ..jobs import FINISHED, Job
+from ..jobs import Job
 from ..live import LiveTraining
 from ..records import history_frame, write_card, write_frame
 from ..results import SaeTrain
@@ -405,8 +405,7 @@ class Places:
 
     def hand_over(self, job: Job[Any]) -> None:
         """To a job, with whose end they are free."""
-        held = self._held.pop_all()
-        job.on_change(lambda job: held.close() if job.status in FINISHED else None)
+        job.at_end(self._held.pop_all().close)
 
 
 def sae_config(

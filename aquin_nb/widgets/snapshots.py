@@ -206,14 +206,13 @@ def _layers(card: SaeSweepCard) -> str:
     rows[" "] = rows["fvu"].astype(float)
     named = ["layer"] if rows["layer"].notna().all() and rows["layer"].is_unique else ["hook"]
     columns = [*named, "fvu", " ", "recon_mse", "mean_norm", "cosine", "l0", "dead_share", "verdict"]
-    most = float(rows["fvu"].max()) or 1.0
     return table(
         rows[columns],
         limit=len(rows),
         height=420,
         search=len(rows) > 12,
         labels={"fvu": "FVU", "recon_mse": "recon MSE", "mean_norm": "mean norm", "l0": "L0", "dead_share": "dead"},
-        render={"layer": index_cell, " ": lambda fvu: parts.bar(fvu / most), "dead_share": percent},
+        render={"layer": index_cell, " ": lambda fvu: "" if fvu != fvu else parts.bar(fvu), "dead_share": percent},
     )
 
 

@@ -25,14 +25,14 @@ class Lock:
         Raises:
             OutputError: another training, of this process or another, writes there; or the place cannot be written.
         """
-        try:
-            with explained(self._file):
+        with explained(self._file):
+            try:
                 self._lock.acquire(timeout=0)
-        except Timeout:
-            raise OutputError(
-                f"{self._path} is being written by a training that has not ended, in this process or another. Wait for"
-                " it, or choose another name= or output=."
-            ) from None
+            except Timeout:
+                raise OutputError(
+                    f"{self._path} is being written by a training that has not ended, in this process or another. Wait"
+                    " for it, or choose another name= or output=."
+                ) from None
 
     def release(self) -> None:
         """Let go, and leave no file behind; nothing where it is not held."""
