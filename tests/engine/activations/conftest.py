@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,14 @@ from aquin_nb.engine.models import Model, load_model
 sys.path.insert(0, str(Path(__file__).parent))  # `stores.py` is shared by the tests of stores, and by their processes
 
 WORDS = ["the", "a", "dog", "cat", "sat", "on", "mat", "ran", "far", "away", "and", "slept", "."]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unhurried() -> Iterator[None]:
+    """Nobody waits for the disk: that matters when the power fails, and to no test but one, which asks for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from aquin_nb.engine.activations.writer import StoreWriter
 from aquin_nb.errors import StoreError
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     total=st.integers(1, 60),
     chunk_rows=st.integers(1, 25),
@@ -167,7 +167,7 @@ def test_stores_of_the_first_version_are_not_changed(tmp_path):
     assert contents(tmp_path / "old") == before
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(cut=st.floats(0, 0.999))
 def test_a_chunk_cut_anywhere_is_named_and_the_others_read(tmp_path_factory, cut):
     store = write(tmp_path_factory.mktemp("cut") / "s", 30)
@@ -179,7 +179,7 @@ def test_a_chunk_cut_anywhere_is_named_and_the_others_read(tmp_path_factory, cut
     assert len(store.read(0).x) == len(store.read(2).x) == 10
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(place=st.integers(0, 10**6), bit=st.integers(0, 7))
 def test_one_flipped_bit_is_found_and_the_rest_is_readable(tmp_path_factory, place, bit):
     store = write(tmp_path_factory.mktemp("flip") / "s", 30, sites=SEVERAL)
@@ -207,7 +207,7 @@ def test_damage_anywhere_in_a_chunk_is_a_store_error_that_names_it(tmp_path):
     line = json.dumps(whole.chunks[0].record() | {"rows": 9}) + "\n"
     size = whole.chunks[0].bytes
     messages = set()
-    for place in range(0, size, size // 60):
+    for place in range(0, size, size // 25):
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(whole.path, folder)
         path = folder / "chunks/chunk_000000.safetensors"

@@ -12,7 +12,7 @@ from aquin_nb.engine.activations.trim import trim
 from aquin_nb.errors import StoreError
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(total=st.integers(1, 45), data=st.data(), chunk_rows=st.integers(1, 12), step=st.integers(1, 13))
 def test_the_first_rows_stay_and_the_collection_goes_on(tmp_path_factory, total, data, chunk_rows, step):
     folder, kept = tmp_path_factory.mktemp("trim"), data.draw(st.integers(1, total))

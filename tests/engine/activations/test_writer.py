@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,7 @@ class TestChunks:
 
 
 class TestGoingOn:
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=10, deadline=None)
     @given(
         first=st.integers(0, 40),
         then=st.integers(0, 40),
@@ -229,6 +230,39 @@ class TestOneWriter:
         assert not list((tmp_path / "s").glob(".*"))
 
 
+class TestPower:
+    def test_what_gets_its_name_is_on_the_disk_before(self, tmp_path, monkeypatch):
+        """File, then name; and a chunk's line of the journal before its name, so that no chunk is without one."""
+        happened = []
+
+        def flushed(handle: int) -> None:
+            happened.append(("flushed", os.fstat(handle).st_ino))
+
+        def renamed(source: Path, target: Path) -> None:
+            happened.append(("renamed", source.stat().st_ino, target.name))
+            source.rename(target)
+
+        monkeypatch.setattr(os, "fsync", flushed)
+        monkeypatch.setattr(os, "replace", renamed)
+        with writer(tmp_path / "s") as open_writer:
+            open_writer.add(*batch(0, 20))
+            open_writer.add(*batch(20, 21))
+            journal = (tmp_path / "s/chunks.jsonl").stat().st_ino
+            open_writer.close()
+        names = [event[2] for event in happened if event[0] == "renamed"]
+        assert names == ["manifest.json", *(f"chunk_00000{n}.safetensors" for n in range(3)), "manifest.json"]
+        for place, event in enumerate(happened):
+            if event[0] == "renamed":
+                assert ("flushed", event[1]) in happened[:place]
+                assert happened[place + 1] == ("flushed", (tmp_path / "s").joinpath(_folder(event[2])).stat().st_ino)
+            if event[0] == "renamed" and event[2].startswith("chunk"):
+                assert happened[:place].count(("flushed", journal)) == int(event[2][6:12]) + 1
+
+
+def _folder(name: str) -> str:
+    return "chunks" if name.startswith("chunk") else "."
+
+
 class TestTrouble:
     def test_an_error_keeps_what_was_added(self, tmp_path):
         def interrupted() -> None:
@@ -307,12 +341,13 @@ class TestTrouble:
             writer(tmp_path / "s", total=10**15)
         assert not (tmp_path / "s").exists()
 
+        free = iter([10**9, 10**9, 100])
+        monkeypatch.setattr(places.Folder, "free", lambda self: next(free))
+
         def shrinking() -> None:
             with writer(tmp_path / "s", total=50) as open_writer:
-                open_writer.add(*batch(0, 25))
-                monkeypatch.setattr(places.Folder, "free", lambda self: 100)
-                open_writer.add(*batch(25, 35))
-                open_writer.add(*batch(35, 45))
+                for start in range(0, 50, 5):
+                    open_writer.add(*batch(start, start + 5))
 
         with pytest.raises(NoSpace, match=r"chunk_000002.*needs 320 B and 100 B are free. The 20 rows before are kept"):
             shrinking()
