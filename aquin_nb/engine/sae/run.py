@@ -207,7 +207,8 @@ class Run:
         rows = self.architecture.rows_at_once
         if rows <= 1:
             return False
-        self.architecture.block_rows = rows // 2
+        # Both: memory may run out before a block is asked for, and then none says how many rows it had.
+        self.architecture.block_rows = self.architecture.rows_at_once = rows // 2
         self.architecture.forget_buffers()
         self.notes.append(
             f"Memory ran out at step {self.step + 1:,}: blocks of {rows // 2:,} rows instead of {rows:,} are used from"
