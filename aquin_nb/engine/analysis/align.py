@@ -57,7 +57,6 @@ def align(
 
     Raises:
         DictionaryError: the dictionaries write to spaces of different width, or one has no usable latent.
-        OutOfMemory: more features than the dense solver can hold; says what to pass.
     """
     if max_features is not None and (not isinstance(max_features, int) or max_features < 1):
         raise DictionaryError(f"max_features must be a whole number of at least 1, not {max_features!r}.")
@@ -78,7 +77,7 @@ def align(
         )
     if a.cfg.layer != b.cfg.layer:
         notes.append(f"The dictionaries read different layers ({a.cfg.layer} and {b.cfg.layer}).")
-    found = match_directions(rows_a, rows_b, control=control)
+    found = match_directions(rows_a, rows_b, progress=control)
     cosine = np.clip(found.cosine, -1.0, 1.0)  # float32 unit rows are longer than 1 by rounding
     frame = pd.DataFrame(
         {

@@ -1,33 +1,47 @@
-"""Maximum-weight one-to-one matching of two sets of directions.
+"""Maximum-weight one-to-one matching of two sets of directions, with a proof of how good it is.
 
-This is the dense solver: exact, and limited by the memory its n_a × n_b float64 matrix takes.
+Small sets are matched by scipy on their whole similarity matrix (`matching.dense`), large ones without it
+(`matching.sparse`). Either way the bound is computed from dual prices, by code that does not know how they were found.
 """
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ...control import Control
 from ...errors import DictionaryError, OutOfMemory
-from ...files import human_bytes
+from .matching import dense, sparse
+from .matching.certificate import TOLERANCE
+from .matching.found import Found
+from .matching.similarity import Similarities, full_float32
+from .matching.ties import settled
+from .matching.watch import Watch
 
-MAX_DENSE_BYTES = 2_200_000_000
-"""Largest matrix the dense solver is asked to hold: 16,384 × 16,384 in float64 is 2.15 GB."""
-TILE = 2048
+DENSE_PAIRS = 2048**2
+"""Up to this many pairs the whole matrix is faster, and scipy takes at most seconds on the hardest of them."""
+
+LONGEST = 1.001
+"""Length that a unit row may have by rounding."""
+
+ROWS = 4096
+"""Rows that are looked at in float64 at once."""
 
 
 @dataclass(frozen=True)
 class Matching:
-    """Pairs of a matching and what is known about its optimality.
+    """Pairs of a matching and what is proven about them.
 
-    rows, cols: int64 arrays [pairs], sorted by row. cosine: float64 [pairs]. objective: their sum. bound: no matching
-    has a larger sum. gap: bound - objective. seconds: wall time.
+    rows, cols: int64 [pairs], ascending in rows. cosine: float64 [pairs], similarities of the float32 rows summed in
+    float64. objective: their sum. bound: no one-to-one matching has a larger sum. gap: bound - objective, and 0 when
+    that is within 1e-10 a pair, which makes the matching certified. rounds: how often the assignment was solved.
+    seconds: wall time. peak_bytes: what the process needed above its resident memory at the start (0 where the system
+    does not tell), A and B not included.
     """
 
     rows: np.ndarray
@@ -36,45 +50,124 @@ class Matching:
     objective: float
     bound: float
     gap: float
+    rounds: int
     seconds: float
+    peak_bytes: int
+
+    @property
+    def certified(self) -> bool:
+        """No other matching is better, by more than rounding."""
+        return self.gap == 0.0
+
+    @property
+    def verdict(self) -> str:
+        """What may be said about the matching, in a few words: `optimal` or `within 0.3 % of optimal`."""
+        if self.certified:
+            return "optimal"
+        if self.objective > 0:
+            return f"within {_up(100 * self.gap / self.bound)} % of optimal"
+        return f"at most {_up(self.gap / len(self.rows))} a pair below the optimum"
 
 
-def match_directions(A: Tensor, B: Tensor, *, control: Control | None = None) -> Matching:
-    """Match unit rows of A [n_a, d] with unit rows of B [n_b, d] so that the sum of cosines is largest.
+def match_directions(
+    A: Tensor, B: Tensor, *, time_limit: float | None = None, progress: Control | None = None
+) -> Matching:
+    """Match rows of A [n_a, d] with rows of B [n_b, d] one to one so that the sum of their dot products is largest.
 
-    min(n_a, n_b) pairs come back. The solver (scipy's shortest augmenting path, Crouse 2016) is exact up to float64
-    rounding, so `bound` equals `objective`.
+    All of the smaller side is matched, at whatever similarity. Rows are float32 and of length 1, or shorter (zero rows
+    count as similar to nothing by 0); other dtypes are converted. The products run on the tensors' device.
+
+    The optimum is exact: the bound is recomputed from dual prices over the whole matrix, in float64 wherever float32
+    could hide a better pair. Equal inputs give equal pairs on the same machine, and of several equal rows the first
+    gets the first of their partners.
+
+    Memory beyond A and B is O(n_a + n_b), about 8 kB a feature; sets with at most 2,048² pairs have their matrix built.
+
+    Args:
+        A, B: rows to match.
+        time_limit: seconds after which the best matching so far is returned with its proven gap. Half of a second or
+            so may pass on top, and more on sets so small that scipy solves them in one go.
+        progress: reports to it and stops with its cancellation.
 
     Raises:
-        DictionaryError: widths differ, or rows are not finite.
-        OutOfMemory: the similarity matrix would exceed `MAX_DENSE_BYTES`; says how many features would fit.
+        DictionaryError: widths differ, a value is not finite or a row is longer than 1 (the message names the first
+            such row), or numba is missing where it is needed.
+        Cancelled: `progress` was cancelled; nothing is left behind.
+        OutOfMemory: the GPU cannot hold the rows and a block of similarities.
 
     >>> import torch
     >>> match_directions(torch.eye(3), torch.eye(3)[[2, 0, 1]]).cols.tolist()
     [1, 2, 0]
     """
-    control = control or Control()
-    began = time.perf_counter()
+    if time_limit is not None and not time_limit > 0:
+        raise DictionaryError(f"time_limit must be a number of seconds above 0, not {time_limit!r}.")
+    watch = Watch(progress, time_limit)
+    A, B = _checked(A, "A"), _checked(B, "B").to(A.device)
     if A.shape[1] != B.shape[1]:
         raise DictionaryError(f"Directions of width {A.shape[1]} cannot be matched with directions of {B.shape[1]}.")
-    if not (bool(torch.isfinite(A).all()) and bool(torch.isfinite(B).all())):
-        raise DictionaryError("Directions hold NaN or infinite values.")
-    n_a, n_b = A.shape[0], B.shape[0]
-    if 8 * n_a * n_b > MAX_DENSE_BYTES:
-        side = int((MAX_DENSE_BYTES / 8) ** 0.5)
+    if not len(A) or not len(B):
+        nothing = np.zeros(0, np.int64)
+        return Matching(nothing, nothing, np.zeros(0), 0.0, 0.0, 0.0, 0, watch.seconds, 0)
+    swapped = len(A) > len(B)
+    few, many = (B, A) if swapped else (A, B)
+    try:
+        found, cosine = _solved(few, many, watch)
+    except torch.OutOfMemoryError as error:
         raise OutOfMemory(
-            f"Matching {n_a:,} × {n_b:,} features needs a matrix of {human_bytes(8 * n_a * n_b)}; the dense solver"
-            f" takes at most {human_bytes(MAX_DENSE_BYTES)}. Pass max_features={side:,} or less."
-        )
-    cost = np.empty((n_a, n_b))
-    B64 = B.double().T
-    for start in range(0, n_a, TILE):
-        # Negated in place: scipy's maximize=True would copy the whole matrix.
-        cost[start : start + TILE] = (A[start : start + TILE].double() @ B64).neg_().numpy()
-        control.tick("similarity", min(start + TILE, n_a), n_a, "features")
-    control.tick("matching", 0, 1, "solve")
-    rows, cols = linear_sum_assignment(cost)
-    cosine = -cost[rows, cols]
-    objective = float(cosine.sum())
-    control.tick("matching", 1, 1, "solve")
-    return Matching(rows, cols, cosine, objective, objective, 0.0, time.perf_counter() - began)
+            f"The GPU has too little memory to match {len(A):,} × {len(B):,} directions of width {A.shape[1]}:"
+            " pass tensors on the CPU."
+        ) from error
+    rows, cols = np.arange(len(few)), found.row_col
+    if swapped:
+        order = np.argsort(cols)
+        rows, cols, cosine = cols[order], order, cosine[order]
+    objective = math.fsum(cosine)
+    gap = found.bound - objective
+    gap = 0.0 if gap <= TOLERANCE * len(rows) else gap
+    return Matching(rows, cols, cosine, objective, found.bound, gap, found.rounds, watch.seconds, watch.peak_bytes)
+
+
+def _solved(few: Tensor, many: Tensor, watch: Watch) -> tuple[Found, np.ndarray]:
+    """A matching of all rows of `few`, and the similarity of each pair in float64."""
+    with torch.no_grad(), full_float32():
+        if len(few) * len(many) <= DENSE_PAIRS:
+            found = dense.match(few, many, watch)
+        else:
+            if find_spec("numba") is None:
+                raise DictionaryError(
+                    f"Matching {len(few):,} × {len(many):,} directions needs numba: pip install 'aquin-nb[engine]'."
+                )
+            found = sparse.match(Similarities(few, many), watch)
+    row_col = settled(found.row_col, few, many)
+    cosine = np.empty(len(few))
+    for start in range(0, len(few), ROWS):
+        part = slice(start, start + ROWS)
+        partners = many[torch.from_numpy(row_col[part]).to(many.device)]
+        cosine[part] = few[part].double().mul_(partners).sum(dim=1).cpu().numpy()
+    return replace(found, row_col=row_col), cosine
+
+
+def _checked(X: Tensor, name: str) -> Tensor:
+    """`X` as contiguous float32 rows that may be matched."""
+    if X.dim() != 2:
+        raise DictionaryError(f"{name} must be a matrix of one direction a row, not a tensor of shape {[*X.shape]}.")
+    X = X.detach().float().contiguous()
+    if not X.shape[1]:
+        raise DictionaryError(f"{name} has directions of width 0.")
+    finite = torch.isfinite(X.amax(dim=1)) & torch.isfinite(X.amin(dim=1))
+    lengths = torch.linalg.vector_norm(X, dim=1)
+    for wrong, what in (
+        (~finite, "holds NaN or infinite values"),
+        (lengths > LONGEST, "is longer than 1; divide each row by its length"),
+    ):
+        if bool(wrong.any()):
+            row = int(wrong.nonzero()[0])
+            more = f" ({int(wrong.sum())} such rows in all)" if wrong.sum() > 1 else ""
+            raise DictionaryError(f"Row {row} of {name} {what}{more}.")
+    return X
+
+
+def _up(value: float) -> str:
+    """Two digits, rounded up: a claim about a gap must not sound better than it is."""
+    step = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return f"{math.ceil(value / step - 1e-9) * step:.2g}"

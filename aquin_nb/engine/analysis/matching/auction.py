@@ -1,0 +1,116 @@
+"""The best matching along the edges of a sparse graph, and dual prices that go with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .watch import Watch
+
+EPS_START, EPS_WARM, EPS_FACTOR = 0.1, 0.01, 0.15
+EPS_END = 1e-11
+"""Eps of an auction's first phase (without and with earlier prices), how it shrinks, and of the last: a matching of n
+pairs is then at most n · 1e-11 below the best one of its graph."""
+
+BIDS = 300_000
+"""Bids between two looks at the clock: some tens of milliseconds."""
+
+CENTRE_SWEEPS = 6
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Edges of rows and columns, sorted by row, then column.
+
+    keys: int64 [edges], row · n_cols + column. weights: float64 [edges].
+    """
+
+    n_rows: int
+    n_cols: int
+    keys: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def empty(cls, n_rows: int, n_cols: int) -> Graph:
+        return cls(n_rows, n_cols, np.zeros(0, np.int64), np.zeros(0))
+
+    def new(self, keys: np.ndarray) -> np.ndarray:
+        """Those of the sorted `keys` that are no edges yet."""
+        place = np.searchsorted(self.keys, keys)
+        known = place < len(self.keys)
+        known[known] = self.keys[place[known]] == keys[known]
+        return keys[~known]
+
+    def joined(self, keys: np.ndarray, weights: np.ndarray) -> Graph:
+        """This graph and further edges, which it must not hold yet."""
+        place = np.searchsorted(self.keys, keys)
+        return Graph(
+            self.n_rows, self.n_cols, np.insert(self.keys, place, keys), np.insert(self.weights, place, weights)
+        )
+
+    def row_best(self) -> np.ndarray:
+        """Largest weight of each row; every row needs an edge."""
+        starts = np.searchsorted(self.keys, np.arange(self.n_rows, dtype=np.int64) * self.n_cols)
+        return np.maximum.reduceat(self.weights, starts)
+
+
+@dataclass(frozen=True)
+class Duals:
+    """A matching of a graph's rows and the prices that support it.
+
+    row_col: int32 [n_rows], the column of each row, negative where it has none. gains, prices: float64 [n_rows],
+    [n_cols]; gains[i] + prices[j] ≥ weight of every edge, with equality (to `EPS_END`) on matched ones. Prices are at
+    least 0 where columns outnumber rows.
+    """
+
+    row_col: np.ndarray
+    gains: np.ndarray
+    prices: np.ndarray
+
+    @property
+    def left(self) -> np.ndarray:
+        """Rows without a column."""
+        return np.flatnonzero(self.row_col < 0)
+
+
+def solve(graph: Graph, leave: float, watch: Watch, prices: np.ndarray | None = None) -> Duals:
+    """Solve the assignment problem on `graph`; `prices` of an earlier, similar graph save work.
+
+    Every row needs an edge. Rows that would gain less than `leave`, counted from the lowest price, stay without a
+    column: the graph offers them nothing. When the time is up first, more rows are without one, and equality holds to
+    the eps of the phase that was reached.
+    """
+    from . import auction_kernels as kernels
+
+    n_rows, n_cols = graph.n_rows, graph.n_cols
+    rows = graph.keys // n_cols
+    cols = (graph.keys - rows * n_cols).astype(np.int32)
+    row_start = np.zeros(n_rows + 1, np.int64)
+    np.cumsum(np.bincount(rows, minlength=n_rows), out=row_start[1:])
+    del rows
+    eps = EPS_START if prices is None else EPS_WARM
+    prices = np.zeros(n_cols) if prices is None else prices.copy()
+    row_col = np.full(n_rows, kernels.FREE, np.int32)
+    col_row = np.full(n_cols, kernels.FREE, np.int32)
+    queue = np.empty(n_rows, np.int32)
+    state = np.zeros(3, np.int64)
+    level = np.full(1, prices.min())
+    heap = np.empty(n_cols), np.empty(n_cols, np.int32)
+    edges = (row_start, cols, graph.weights, prices, row_col)
+    while not watch.expired:
+        kernels.start_phase(*edges, col_row, queue, state, level, eps)
+        while not kernels.run_phase(*edges, col_row, queue, state, level, *heap, eps, leave, BIDS):
+            watch.check()
+            if watch.expired:
+                break
+        if eps <= EPS_END:
+            break
+        eps = max(eps * EPS_FACTOR, EPS_END)
+    prices[col_row == kernels.FILLER] = level[0]
+    prices -= prices.min()
+    gains = np.maximum.reduceat(graph.weights - prices[cols], row_start[:-1])
+    anchored = n_rows < n_cols or bool((row_col < 0).any())
+    for _ in range(CENTRE_SWEEPS):
+        kernels.centre(row_start, cols, graph.weights, gains, prices, row_col, anchored)
+    return Duals(row_col, gains, prices)
