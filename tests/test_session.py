@@ -71,7 +71,7 @@ def test_train_again_on_the_stored_activations(session: aquin_nb.Session, traine
     assert alignment.objective == pytest.approx(alignment.frame["cosine"].sum())
     assert alignment.gap == 0
     assert pd.read_csv(alignment.path / "map.csv").shape == (256, 4)
-    with pytest.raises(errors.StoreError, match="holds layer 3, not 2"):
+    with pytest.raises(errors.StoreError, match="holds no site of layer 2"):
         session.sae.train(2, activations=store)
 
 
@@ -186,7 +186,7 @@ def test_a_cancelled_training_goes_on_where_it_was(session: aquin_nb.Session, ho
     assert result.card.held_out is not None
     assert whole.card.held_out is not None
     assert result.card.held_out.ce_recovered == pytest.approx(whole.card.held_out.ce_recovered, nan_ok=True)
-    with pytest.raises(errors.StoreError, match="again is complete: there is nothing to resume"):
+    with pytest.raises(errors.StoreError, match="complete: there is nothing to resume"):
         session.sae.resume("again")
     with pytest.raises(errors.StoreError, match="no stopped training 'nobody' of tiny"):
         session.sae.resume("nobody")
