@@ -349,7 +349,7 @@ class TestPlaces:
         """The other one is in the midst of it; when it dies, the place is free."""
         program = (
             "import sys, time, torch, aquin_nb.engine.sae.locks as locks; from pathlib import Path\n"
-            "locks.Lock(Path(sys.argv[1])).take(); print('held', flush=True); time.sleep(600)"
+            "lock = locks.Lock(Path(sys.argv[1])); lock.take(); print('held', flush=True); time.sleep(600)"
         )
         output = tmp_path / "run.pt"
         other = subprocess.Popen([sys.executable, "-c", program, str(output)], stdout=subprocess.PIPE, text=True)
