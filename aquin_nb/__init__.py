@@ -16,11 +16,13 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from . import errors
+    from .alignment import SaeAlign
     from .collection import Activations, open_activations
+    from .difference import SaeDiff
     from .engine.models import fetch, load_model
     from .engine.sae import SparseAutoencoder, TrainConfig, load_dictionary
     from .jobs import Job
-    from .results import Capture, SaeAlign, SaeDiff, SaeTrain, open_capture, open_training
+    from .results import Capture, SaeTrain, open_capture, open_training
     from .session import Session, sae_align
     from .sweep import SaeSweep, open_sweep
     from .verbs.bare import sae_resume, sae_train
@@ -55,8 +57,8 @@ _HOMES = {
     "Activations": ".collection",
     "Capture": ".results",
     "Job": ".jobs",
-    "SaeAlign": ".results",
-    "SaeDiff": ".results",
+    "SaeAlign": ".alignment",
+    "SaeDiff": ".difference",
     "SaeSweep": ".sweep",
     "SaeTrain": ".results",
     "Session": ".session",

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .cards import ActivationCaptureCard, Card, SaeAlignCard, SaeDiffCard, SaeTrainCard
+from .cards import ActivationCaptureCard, Card, SaeTrainCard
 from .errors import OutputError
 from .files import whole_file
 from .records import capture_card, read_card, read_history
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from .comparison import CaptureComparison
     from .engine.activations.captured import CaptureData
     from .engine.sae import SparseAutoencoder
-
-COLUMNS_SHOWN = 24
-"""Features an inspection shows as columns: the strongest over the whole text."""
 
 
 class Frozen:
@@ -247,130 +244,6 @@ class SaeTrain(Result):
         state = "" if self.card.status == "completed" else f"{self.card.status}, "
         head = f"SaeTrain {self.card.name}: {state}{self.verdict} — {' '.join(self.reasons)} ({self.path})"
         return "\n  ".join([head, *report(self.card)])
-
-
-class SaeDiff(Result):
-    """Base and checkpoint through one dictionary.
-
-    Attributes:
-        frame: `feature, mean_base, mean_checkpoint, delta, rate_base, rate_checkpoint, changed`, one row a feature.
-        n_changed, mean_abs_delta, max_abs_delta: over all features.
-        path: the folder it was written to.
-    """
-
-    card: SaeDiffCard
-
-    def __init__(self, path: Path, card: SaeDiffCard, frame: pd.DataFrame) -> None:
-        self.path, self.card, self._frame = path, card, frame
-
-    @property
-    def frames(self) -> dict[str, pd.DataFrame]:
-        return {"features": self._frame}
-
-    @property
-    def n_changed(self) -> int:
-        return self.card.n_changed
-
-    @property
-    def mean_abs_delta(self) -> float:
-        return self.card.mean_abs_delta
-
-    @property
-    def max_abs_delta(self) -> float:
-        return self.card.max_abs_delta
-
-    def figure(self) -> go.Figure:
-        from .widgets.figures import diff_figure
-
-        return diff_figure(self.card, self._frame)
-
-    def summary(self) -> str:
-        c = self.card
-        return (
-            f"SaeDiff {c.name}: {c.n_changed:,} of {c.n_features:,} features changed, mean |Δ| {c.mean_abs_delta:.4g},"
-            f" max |Δ| {c.max_abs_delta:.4g} over {c.n_tokens:,} {'texts' if _embedding(c) else 'tokens'}"
-        )
-
-
-class SaeAlign(Result):
-    """Two dictionaries matched one to one.
-
-    Attributes:
-        frame: `a, b, cosine, kind`, one row a pair.
-        mean_cosine, objective, bound, gap: as `engine.analysis.assignment.Matching`.
-        path: the folder it was written to; `map.csv` inside is the frame.
-    """
-
-    card: SaeAlignCard
-
-    def __init__(self, path: Path, card: SaeAlignCard, frame: pd.DataFrame) -> None:
-        self.path, self.card, self._frame = path, card, frame
-
-    @property
-    def frames(self) -> dict[str, pd.DataFrame]:
-        return {"pairs": self._frame}
-
-    @property
-    def mean_cosine(self) -> float:
-        return self.card.mean_cosine
-
-    @property
-    def objective(self) -> float:
-        return self.card.objective
-
-    @property
-    def bound(self) -> float:
-        return self.card.bound
-
-    @property
-    def gap(self) -> float:
-        return self.card.gap
-
-    def figure(self) -> go.Figure:
-        from .widgets.figures import align_figure
-
-        return align_figure(self.card, self._frame)
-
-    def summary(self) -> str:
-        c = self.card
-        return (
-            f"SaeAlign {c.name}: {c.n_pairs:,} pairs of {c.a.name} and {c.b.name}, mean cosine {c.mean_cosine:.4f},"
-            f" {c.share_above_0_7:.0%} ≥ 0.7, gap {c.gap:g}"
-        )
-
-
-class Inspection:
-    """Tokens of a text and the features they turn on. A look, not a run: it has a frame and a face, but no card.
-
-    Attributes:
-        text: the text.
-        frame: `position, token, rank, feature, activation`, active features only, strongest first.
-        tokens: `position, token` of every token looked at.
-    """
-
-    def __init__(self, text: str, frame: pd.DataFrame, tokens: pd.DataFrame, title: str) -> None:
-        self.text, self.frame, self.tokens, self.title = text, frame, tokens, title
-
-    def __repr__(self) -> str:
-        return f"{self.title}\n{self.frame.to_string(index=False, max_rows=20)}"
-
-    def _repr_html_(self) -> str:
-        from .widgets.tokens import tokens_html
-
-        strongest = self.frame.groupby("feature")["activation"].max().sort_values(ascending=False)
-        shown = strongest.index[:COLUMNS_SHOWN]
-        table = self.frame.pivot_table(index="position", columns="feature", values="activation")
-        return tokens_html(
-            self.tokens["token"].tolist(),
-            shown.tolist(),
-            table.reindex(self.tokens["position"])[shown].fillna(0.0).to_numpy(),
-            positions=self.tokens["position"].tolist(),
-            title=self.title,
-        )
-
-
-def _embedding(card: Card) -> bool:
-    return card.model is not None and card.model.mode == "embedding"
 
 
 def open_capture(path: str | Path) -> Capture:

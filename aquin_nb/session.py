@@ -22,10 +22,11 @@ from .engine.models import Model, load_model
 from .engine.sae import SparseAutoencoder, load_dictionary
 from .errors import DictionaryError, ModelError, SessionError, did_you_mean
 from .files import refuse_taken
+from .inspection import Inspection
 from .jobs import Job, JobQueue
 from .progress import visible
 from .records import capture_card, dictionary_ref, model_ref, write_card
-from .results import Capture, Inspection, SaeTrain
+from .results import Capture, SaeTrain
 from .verbs.align import sae_align
 from .verbs.collect import collect_activations
 from .verbs.sae import SaeVerbs

@@ -1,5 +1,6 @@
 """What a run says: the typed, versioned records that every view and the board render. Imports nothing else of ours."""
 
+from .align import FeaturePair, SaeAlignCard
 from .base import (
     Artifact,
     Card,
@@ -11,16 +12,13 @@ from .base import (
     Progress,
     Status,
 )
+from .diff import FeatureDelta, SaeDiffCard
 from .kinds import (
     ActivationCaptureCard,
     ActivationStoreCard,
     AnyCard,
-    FeatureDelta,
-    FeaturePair,
     LayerNorms,
     ProbePreview,
-    SaeAlignCard,
-    SaeDiffCard,
     SaeSweepCard,
     SaeTrainCard,
     SessionCard,

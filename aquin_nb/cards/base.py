@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Status = Literal["queued", "running", "completed", "failed", "cancelled"]
 Mode = Literal["llm", "embedding"]
+Share = Annotated[float, Field(ge=0, le=1)]
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 
 

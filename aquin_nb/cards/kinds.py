@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
-from .base import Card, CorpusRef, DictionaryRef, FiniteFloat, Record
+from .align import SaeAlignCard
+from .base import Card, CorpusRef, DictionaryRef, FiniteFloat, Record, Share
+from .diff import SaeDiffCard
 
-Share = Annotated[float, Field(ge=0, le=1)]
 Verdict = Literal["usable", "weak", "smoke test only"]
 Architecture = Literal["topk", "batchtopk", "relu", "jumprelu", "gated", "matryoshka"]
 
@@ -150,62 +151,6 @@ class SaeTrainCard(Card):
     )
     verdict: Verdict | None = None
     reasons: list[str] = Field(default_factory=list)
-
-
-class FeatureDelta(Record):
-    feature: int
-    mean_base: FiniteFloat
-    mean_checkpoint: FiniteFloat
-    delta: FiniteFloat
-    rate_base: Share
-    rate_checkpoint: Share
-
-
-class SaeDiffCard(Card):
-    """Base and fine-tuned checkpoint seen through one dictionary, on the same tokens."""
-
-    kind: Literal["saeDiff"] = "saeDiff"
-    layer: int = 0
-    dictionary: DictionaryRef | None = None
-    n_prompts: int = 0
-    n_tokens: int = 0
-    n_features: int = 0
-    n_changed: int = 0
-    threshold: FiniteFloat = Field(default=0.0, description="|delta| above which a feature counts as changed")
-    mean_abs_delta: FiniteFloat = 0.0
-    max_abs_delta: FiniteFloat = 0.0
-    fvu_base: FiniteFloat | None = Field(default=None, description="how well the dictionary reconstructs the base")
-    fvu_checkpoint: FiniteFloat | None = Field(
-        default=None, description="and the checkpoint; a rise means it fits less"
-    )
-    top: list[FeatureDelta] = Field(default_factory=list, description="largest |delta| first; all are in the frame")
-
-
-class FeaturePair(Record):
-    a: int
-    b: int
-    cosine: FiniteFloat
-
-
-class SaeAlignCard(Card):
-    """Two dictionaries matched one to one by the direction of their decoder rows."""
-
-    kind: Literal["saeAlign"] = "saeAlign"
-    a: DictionaryRef
-    b: DictionaryRef
-    n_pairs: int = 0
-    zero_a: int = Field(default=0, description="latents of a without a direction, left out")
-    zero_b: int = 0
-    mean_cosine: FiniteFloat = 0.0
-    median_cosine: FiniteFloat = 0.0
-    share_above_0_7: Share = 0.0
-    share_above_0_9: Share = 0.0
-    objective: FiniteFloat = Field(default=0.0, description="sum of matched cosines")
-    bound: FiniteFloat = Field(default=0.0, description="no matching has a larger sum")
-    gap: FiniteFloat = Field(default=0.0, description="bound - objective; 0 from an exact solver")
-    histogram: list[int] = Field(default_factory=list, description="pairs in 40 equal bins of cosine from -1 to 1")
-    weakest: list[FeaturePair] = Field(default_factory=list)
-    strongest: list[FeaturePair] = Field(default_factory=list)
 
 
 class SiteStatistics(Record):

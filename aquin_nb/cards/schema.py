@@ -14,13 +14,13 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
+from .align import SaeAlignCard
 from .base import Card
+from .diff import SaeDiffCard
 from .kinds import (
     ActivationCaptureCard,
     ActivationStoreCard,
     AnyCard,
-    SaeAlignCard,
-    SaeDiffCard,
     SaeSweepCard,
     SaeTrainCard,
     SessionCard,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import home
+from ..alignment import SaeAlign
 from ..cards import FeaturePair, SaeAlignCard
 from ..engine.analysis.align import align
 from ..engine.sae import SparseAutoencoder, load_dictionary
@@ -13,7 +14,7 @@ from ..files import claim_folder, refuse_taken
 from ..jobs import Job
 from ..progress import visible
 from ..records import dictionary_ref, write_card, write_frame
-from ..results import SaeAlign, SaeTrain
+from ..results import SaeTrain
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import home
 from ..cards import FeatureDelta, SaeDiffCard
+from ..difference import SaeDiff
 from ..engine.activations.probes import read_probes
 from ..engine.analysis.diff import diff
 from ..engine.sae import SparseAutoencoder
@@ -15,7 +16,7 @@ from ..errors import DictionaryError
 from ..files import claim_folder, refuse_taken
 from ..progress import visible
 from ..records import dictionary_ref, model_ref, write_card, write_frame
-from ..results import SaeDiff, SaeTrain
+from ..results import SaeTrain
 from .align import as_dictionary
 
 if TYPE_CHECKING:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..alignment import SaeAlign
+from ..difference import SaeDiff
 from ..engine.sae import Architecture, SparseAutoencoder, TrainConfig
 from ..jobs import Job
-from ..results import SaeAlign, SaeDiff, SaeTrain
+from ..results import SaeTrain
 from ..sweep import SaeSweep
 from .align import sae_align
 from .diff import sae_diff

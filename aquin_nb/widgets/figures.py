@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..cards import ActivationCaptureCard, ActivationStoreCard, SaeAlignCard, SaeDiffCard, SaeTrainCard
+from ..cards import ActivationCaptureCard, ActivationStoreCard, SaeTrainCard
 from ..cards.base import Card
 from . import words
 from .axis import axis_for
 from .decimate import keep_rows
-from .text import count, esc, number, percent
+from .text import count, esc
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 BLUE, ORANGE, GREY = "#2b6cb0", "#d9822b", "#8a929b"
 POINTS = 4000  # of a curve; a figure carries its data as text
 WRAP = 96  # characters of a line of text below a figure
-SCATTER = 20_000  # features in a scatter plot
 
 
 def training_figure(card: SaeTrainCard, history: pd.DataFrame) -> go.Figure:
@@ -94,64 +93,6 @@ def _density(figure: Any, counts: list[int], place: dict[str, int]) -> None:
     )
     figure.update_xaxes(ticktext=["1e-6", "1e-4", "0.01", "1"], ticklabelstandoff=5, **place)
     figure.update_yaxes(range=[0, 1.05 * words.ceiling(counts)], **place)
-
-
-def diff_figure(card: SaeDiffCard, features: pd.DataFrame) -> go.Figure:
-    """The most changed features as bars, and all of them as base against checkpoint.
-
-    Args:
-        features: columns feature, mean_base, mean_checkpoint, delta; the 20,000 with the largest |delta| are drawn.
-    """
-    from plotly.subplots import make_subplots
-
-    figure = make_subplots(1, 2, column_widths=[0.42, 0.58], horizontal_spacing=0.12)
-    order = features["delta"].abs().sort_values(ascending=False, kind="stable").index
-    top = features.loc[order[:20]].iloc[::-1]
-    figure.add_bar(
-        x=top["delta"], y=[f"feature {int(feature)}" for feature in top["feature"]], orientation="h", name="Δ",
-        marker_color=[ORANGE if delta > 0 else BLUE for delta in top["delta"]], row=1, col=1,
-    )  # fmt: skip
-    drawn = features.loc[order[:SCATTER]]
-    changed = drawn["delta"].abs() > card.threshold
-    for name, part, colour in (("unchanged", drawn[~changed], GREY), ("changed", drawn[changed], ORANGE)):
-        figure.add_scattergl(
-            x=part["mean_base"], y=part["mean_checkpoint"], mode="markers", name=name, customdata=part["feature"],
-            marker={"size": 4, "color": colour, "opacity": 0.7},
-            hovertemplate="feature %{customdata}<br>base %{x:.3g}<br>checkpoint %{y:.3g}<extra></extra>", row=1, col=2,
-        )  # fmt: skip
-    most = float(np.nanmax([drawn["mean_base"].max(), drawn["mean_checkpoint"].max(), 1e-9])) if len(drawn) else 1.0
-    figure.add_shape(
-        type="line", x0=0, y0=0, x1=most, y1=most, line={"color": GREY, "width": 1, "dash": "dot"}, row=1, col=2
-    )
-    figure.update_xaxes(title_text="change of mean activation", row=1, col=1)
-    figure.update_xaxes(title_text="mean activation, base", row=1, col=2)
-    figure.update_yaxes(title_text="mean activation, checkpoint", row=1, col=2)
-    sub = [f"{count(card.n_changed)} of {count(card.n_features)} changed", f"mean |Δ| {number(card.mean_abs_delta)}"]
-    if len(drawn) < len(features):
-        sub.append(f"{count(len(drawn))} of {count(len(features))} features drawn")
-    return finished(figure, card, sub, height=480)
-
-
-def align_figure(card: SaeAlignCard, pairs: pd.DataFrame) -> go.Figure:
-    """Histogram of matched cosines, and the share of pairs above every cosine.
-
-    Args:
-        pairs: column cosine; rows without one (unmatched features) are left out.
-    """
-    from plotly.subplots import make_subplots
-
-    cosine = np.sort(pairs["cosine"].dropna().to_numpy(np.float64))
-    figure = make_subplots(1, 2, horizontal_spacing=0.12)
-    counts, edges = np.histogram(cosine, bins=40, range=(-1, 1))
-    figure.add_bar(x=(edges[:-1] + edges[1:]) / 2, y=counts, width=0.048, marker_color=BLUE, name="pairs", row=1, col=1)
-    above = np.linspace(-1, 1, 201)
-    share = 1 - np.searchsorted(cosine, above, side="right") / max(1, len(cosine))
-    figure.add_scatter(x=above, y=share, mode="lines", line={"color": BLUE, "width": 1.8}, name="share", row=1, col=2)
-    figure.update_xaxes(title_text="cosine of matched decoder rows", range=[-1, 1])
-    figure.update_yaxes(title_text="pairs", row=1, col=1)
-    figure.update_yaxes(title_text="share of pairs above", range=[0, 1.02], tickformat=".0%", row=1, col=2)
-    sub = [f"mean {number(card.mean_cosine)}", f"{percent(card.share_above_0_7)} above 0.7"]
-    return finished(figure, card, sub, height=400)
 
 
 def capture_figure(card: ActivationCaptureCard, norms: pd.DataFrame | None = None) -> go.Figure:

@@ -26,8 +26,10 @@ from ..cards import (
 )
 from ..errors import AquinError
 from . import parts, snapshots
+from .align import align_snapshot
 from .assets import bundle
 from .decimate import keep_rows
+from .diff import diff_snapshot
 from .protocol import COLUMNS, METRICS
 from .tables import table
 from .text import esc, script_json
@@ -92,9 +94,9 @@ def _body(card: Card, data: pd.DataFrame | None) -> str:
     if isinstance(card, SaeSweepCard):
         return snapshots.sweep(card)
     if isinstance(card, SaeDiffCard):
-        return snapshots.diff(card, data)
+        return diff_snapshot(card, data)
     if isinstance(card, SaeAlignCard):
-        return snapshots.align(card, data)
+        return align_snapshot(card, data)
     if isinstance(card, SessionCard):
         return snapshots.session(card)
     raise AquinError(f"There is no view for {type(card).__name__}.")

@@ -9,8 +9,6 @@ from ..cards import (
     ActivationCaptureCard,
     ActivationStoreCard,
     Card,
-    SaeAlignCard,
-    SaeDiffCard,
     SaeSweepCard,
     SaeTrainCard,
     SessionCard,
@@ -18,7 +16,7 @@ from ..cards import (
 from ..cards.base import DictionaryRef
 from ..files import human_bytes
 from . import parts, words
-from .charts import density_panel, histogram, line_panel
+from .charts import density_panel, line_panel
 from .tables import index_cell, plain, table
 from .text import count, esc, number, percent, plural
 
@@ -26,11 +24,13 @@ TOP_ROWS = 30
 PROBE_ROWS = 25
 
 
-def _dictionary(ref: DictionaryRef | None) -> str | None:
+def dictionary_words(ref: DictionaryRef | None) -> str | None:
+    """Name, architecture and widths."""
     return None if ref is None else f"{ref.name} ({ref.architecture}, {count(ref.d_in)} → {count(ref.d_sae)})"
 
 
-def _model_rows(card: Card) -> list[tuple[str, object]]:
+def model_rows(card: Card) -> list[tuple[str, object]]:
+    """Which weights ran and how, for the details of a card."""
     model = card.model
     if model is None:
         return []
@@ -45,7 +45,8 @@ def _model_rows(card: Card) -> list[tuple[str, object]]:
     return rows
 
 
-def _end(card: Card) -> str:
+def end(card: Card) -> str:
+    """What every kind ends with: the failure, notes and files."""
     return parts.failure(card) + parts.remarks(card) + parts.artifacts(card)
 
 
@@ -59,7 +60,7 @@ def train(card: SaeTrainCard, history: pd.DataFrame | None) -> str:
         + "".join(parts.line(esc(text), top=6 if i == 0 else 0) for i, text in enumerate(measured))
         + _charts(card, history)
         + parts.verdict(card)
-        + _end(card)
+        + end(card)
         + (parts.note("idle", "Advice", card.advice) if card.advice else "")
     )
 
@@ -106,7 +107,7 @@ def train_details(card: SaeTrainCard) -> str:
     if card.corpus is not None:
         rows.append(("corpus", f"{card.corpus.name}, {count(card.corpus.tokens)} rows"))
         rows.append(("why this corpus", card.corpus.why))
-    return parts.details("Configuration", rows + _model_rows(card), slot=True)
+    return parts.details("Configuration", rows + model_rows(card), slot=True)
 
 
 def capture(card: ActivationCaptureCard, probes: pd.DataFrame | None) -> str:
@@ -135,8 +136,8 @@ def capture(card: ActivationCaptureCard, probes: pd.DataFrame | None) -> str:
     if probes is not None and len(probes):
         body += '<div style="height:10px"></div>'
         body += table(probes, limit=PROBE_ROWS, total=max(card.n_probes, len(probes)), render={"row": index_cell})
-    rows: list[tuple[str, object]] = [("dictionary", _dictionary(card.dictionary))]
-    return head + body + _end(card) + parts.details("Details", rows + _model_rows(card))
+    rows: list[tuple[str, object]] = [("dictionary", dictionary_words(card.dictionary))]
+    return head + body + end(card) + parts.details("Details", rows + model_rows(card))
 
 
 def store(card: ActivationStoreCard) -> str:
@@ -156,7 +157,7 @@ def store(card: ActivationStoreCard) -> str:
         ("left out", card.exclusions),
         ("context", f"{count(card.context_size)} tokens, {count(card.batch_size)} rows a forward pass"),
     ]
-    return head + body + _end(card) + parts.details("Details", rows + _model_rows(card))
+    return head + body + end(card) + parts.details("Details", rows + model_rows(card))
 
 
 def _norms(card: ActivationStoreCard) -> str:
@@ -198,7 +199,7 @@ def sweep(card: SaeSweepCard) -> str:
     body = parts.line(esc(parts.ended(card)))
     if card.members:
         body += _layers(card)
-    return head + body + parts.note("idle", "How not to read this", text=card.caution) + _end(card)
+    return head + body + parts.note("idle", "How not to read this", text=card.caution) + end(card)
 
 
 def _layers(card: SaeSweepCard) -> str:
@@ -216,103 +217,17 @@ def _layers(card: SaeSweepCard) -> str:
     )
 
 
-def diff(card: SaeDiffCard, features: pd.DataFrame | None) -> str:
-    """Header numbers and the features that changed most, with diverging bars."""
-    head = parts.header(card, [parts.model_words(card), f"layer {card.layer}", _dictionary(card.dictionary)])
-    fvu = "–" if card.fvu_base is None else f"{number(card.fvu_base)} → {number(card.fvu_checkpoint)}"
-    share = f"{count(card.n_changed)} of {count(card.n_features)}"
-    embedding = card.model is not None and card.model.mode == "embedding"
-    seen = f"{count(card.n_prompts)} prompts" + ("" if embedding else f", {count(card.n_tokens)} tokens")
-    body = parts.line(esc(" · ".join(filter(None, [parts.ended(card), seen]))))
-    body += parts.facts(
-        [
-            (share, "features changed", f"mean activation moved by more than {number(card.threshold)}"),
-            (number(card.mean_abs_delta), "mean |Δ|", "mean over features of the change of their mean activation"),
-            (number(card.max_abs_delta), "max |Δ|", "largest change of a feature's mean activation"),
-            (fvu, "FVU, base → checkpoint", "how well the dictionary reconstructs each; a rise means it fits less"),
-        ]
-    )
-    if features is None:
-        features = pd.DataFrame([delta.model_dump() for delta in card.top])
-    if len(features):
-        features = features.reindex(features["delta"].abs().sort_values(ascending=False, kind="stable").index)
-        columns = ["feature", "mean_base", "mean_checkpoint", "delta", "rate_base", "rate_checkpoint"]
-        top = features[columns].head(TOP_ROWS).reset_index(drop=True)
-        top.insert(4, "", top["delta"])
-        most = float(top["delta"].abs().max()) or 1.0
-        body += '<div style="height:8px"></div>' + table(
-            top,
-            limit=TOP_ROWS,
-            total=card.n_features or len(features),
-            labels={"mean_base": "mean, base", "mean_checkpoint": "mean, checkpoint", "delta": "Δ",
-                    "rate_base": "fires, base", "rate_checkpoint": "fires, checkpoint"},
-            render={"feature": index_cell, "": lambda delta: parts.diverging_bar(delta / most),
-                    "rate_base": percent, "rate_checkpoint": percent},
-        )  # fmt: skip
-    return head + body + _end(card) + parts.details("Details", _model_rows(card))
-
-
-def align(card: SaeAlignCard, pairs: pd.DataFrame | None) -> str:
-    """Header numbers, the histogram of matched cosines, the weakest and strongest pairs."""
-    exact = "exact" if card.gap <= 1e-6 * max(1.0, abs(card.bound)) else f"at most {number(card.gap)} below the best"
-    head = parts.header(card, [f"{_dictionary(card.a)} with {_dictionary(card.b)}"])
-    body = parts.line(esc(parts.ended(card)))
-    body += parts.facts(
-        [
-            (number(card.mean_cosine), "mean cosine", "over matched pairs of decoder rows"),
-            (number(card.median_cosine), "median cosine", "over matched pairs of decoder rows"),
-            (percent(card.share_above_0_7), "pairs above 0.7", "share of matched pairs"),
-            (percent(card.share_above_0_9), "pairs above 0.9", "share of matched pairs"),
-            (exact, f"{count(card.n_pairs)} pairs", f"sum {number(card.objective)}, at most {number(card.bound)}"),
-        ]
-    )
-    if card.zero_a or card.zero_b:
-        body += parts.line(f"left out, without a direction: {count(card.zero_a)} of a, {count(card.zero_b)} of b")
-    if card.histogram:
-        body += histogram(card.histogram, -1.0, 1.0)
-    columns = ["a", "b", "cosine"]
-    if pairs is not None and len(pairs):
-        ranked = pairs.dropna(subset=["cosine"]).sort_values("cosine", kind="stable")
-        ends = {"Weakest pairs": ranked.head(12), "Strongest pairs": ranked.tail(12)[::-1]}
-        columns += [name for name in ("kind",) if name in pairs]
-    else:
-        ends = {
-            title: pd.DataFrame([pair.model_dump() for pair in listed])
-            for title, listed in (("Weakest pairs", card.weakest), ("Strongest pairs", card.strongest))
-        }
-    tables = "".join(
-        f'<div style="margin:10px 36px 0px 0px"><b style="font-size:12px">{title}</b>'
-        + table(_with_bar(end, columns), search=False, render={"a": index_cell, "b": index_cell, "": _cosine_bar})
-        + "</div>"
-        for title, end in ends.items()
-        if len(end)
-    )
-    rows = [(f"dictionary {name}", f"{_dictionary(ref)}, {ref.path}") for name, ref in (("a", card.a), ("b", card.b))]
-    body += f'<div style="display:flex;flex-wrap:wrap">{tables}</div>'
-    return head + body + _end(card) + parts.details("Details", rows)
-
-
-def _with_bar(pairs: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    shown = pairs[columns].reset_index(drop=True)
-    shown.insert(3, "", shown["cosine"])
-    return shown
-
-
-def _cosine_bar(cosine: float) -> str:
-    return parts.diverging_bar(cosine, width=100) if cosine < 0 else parts.bar(cosine, width=100)
-
-
 def session(card: SessionCard) -> str:
     """The locked model and the bound dictionary."""
-    rows: list[tuple[str, object]] = [("dictionary", _dictionary(card.dictionary))]
+    rows: list[tuple[str, object]] = [("dictionary", dictionary_words(card.dictionary))]
     rows += sorted(card.versions.items())
-    details = parts.details("Details", rows + _model_rows(card))
+    details = parts.details("Details", rows + model_rows(card))
     model = card.model
     words = [parts.model_words(card)]
     if model is not None:
         kind = "embedding model" if model.mode == "embedding" else "language model"
         words += [kind, f"{model.n_layers} layers", f"d_model {count(model.d_model)}"]
         words += [f"{model.dtype} on {model.device}", model.backend]
-    bound = _dictionary(card.dictionary)
+    bound = dictionary_words(card.dictionary)
     line = parts.line(esc(f"Bound: {bound}" if bound else "No dictionary is bound."), top=6)
-    return parts.header(card, words) + line + _end(card) + details
+    return parts.header(card, words) + line + end(card) + details

@@ -10,17 +10,19 @@ import pytest
 from view_samples import DENSITY, every_kind, history, train_card
 
 from aquin_nb.widgets import figures
+from aquin_nb.widgets.align_figure import align_figure
+from aquin_nb.widgets.diff_figure import diff_figure
 
 CARDS = {card.kind: (card, frames) for card, frames in every_kind()}
 
 
 @pytest.mark.parametrize(
     ("make", "kind"),
-    [("training", "saeTrain"), ("diff", "saeDiff"), ("align", "saeAlign")],
+    [(figures.training_figure, "saeTrain"), (diff_figure, "saeDiff"), (align_figure, "saeAlign")],
 )
 def test_figures_build_and_escape(make, kind):
     card, frames = CARDS[kind]
-    figure = getattr(figures, f"{make}_figure")(card, next(iter(frames.values())))
+    figure = make(card, next(iter(frames.values())))
     text = json.dumps(figure.to_plotly_json()["layout"]["title"], default=str)
     assert "<img" not in text
     assert "&lt;img" in text

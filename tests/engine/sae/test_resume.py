@@ -195,7 +195,7 @@ class TestCancelled:
         found = kept.latest()[0]
         (outcome,) = fit(stream, [member(config, stream, resume=found)], control=clocked(0))
         assert outcome.history[1].step == 50
-        assert outcome.history[1].tokens_per_second == pytest.approx(64 * 49 / (0.5 * 48))
+        assert outcome.history[1].tokens_per_second == pytest.approx(64 / 0.5)
         older = kept.latest()[0]
         del older["window"]["seconds"]  # as earlier versions wrote it
         (outcome,) = fit(stream, [member(config, stream, resume=older)], control=clocked(0))
