@@ -336,6 +336,7 @@ def interrupt_after(output: Path, *, steps: int = 1) -> None:
 
 
 LONG = SHORT | {"steps": 600, "checkpoint_every": 25}
+FIFTH = {"layer": 5, "hook": "blocks.5.hook_resid_post"}
 
 
 class TestPublic:
@@ -372,7 +373,7 @@ class TestPublic:
 
     def test_each_of_several_layers_goes_on_with_its_own(self, tmp_path: Path, home: Path) -> None:
         x = planted(2000)
-        layers = {3: stored(tmp_path / "3", x).path, 5: stored(tmp_path / "5", 2 * x.flip(1), about={"layer": 5}).path}
+        layers = {3: stored(tmp_path / "3", x).path, 5: stored(tmp_path / "5", 2 * x.flip(1), about=FIFTH).path}
         outputs = [home / "sae" / "user" / "none" / "sweep" / f"sae_layer{layer}.pt" for layer in layers]
         interrupt_after(outputs[1])
         with pytest.raises(Cancelled):
