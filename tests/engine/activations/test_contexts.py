@@ -74,6 +74,11 @@ def stream(batches: Iterator[ContextBatch]) -> list[tuple[int, int]]:
     return found
 
 
+def some(batches: int) -> list[int]:
+    """Numbers of batches to go on after, counted from 1: each of few; of many a dozen, the first and last among them."""
+    return sorted({1 + (batches - 1) * part // 11 for part in range(12)}) if batches else []
+
+
 @settings(max_examples=40, deadline=None)
 @given(documents=DOCUMENTS, size=st.integers(2, 40), batch=st.integers(1, 5))
 def test_every_token_of_every_document_appears_once_in_order(tiny, documents, size, batch):
@@ -150,8 +155,8 @@ def test_whatever_follows_a_batch_follows_its_cursor_bit_for_bit(tiny, kind, row
         for rank in range(world):
             options = {"batch_size": batch, "pack": pack, "bos": bos, "shard": (rank, world)}
             whole = list(contexts(tiny, corpus, size, **options))
-            for number, done in enumerate(whole, 1):
-                rest = list(contexts(tiny, corpus, size, start=done.cursor, **options))
+            for number in some(len(whole)):
+                rest = list(contexts(tiny, corpus, size, start=whole[number - 1].cursor, **options))
                 assert len(rest) == len(whole) - number
                 assert all(map(same, rest, whole[number:]))
 
@@ -170,8 +175,8 @@ def test_an_embedding_models_rows_go_on_from_any_cursor(embedder, kind, counts, 
         for rank in range(world):
             options = {"batch_size": batch, "shard": (rank, world)}
             whole = list(contexts(embedder, corpus, size, **options))
-            for number, done in enumerate(whole, 1):
-                rest = list(contexts(embedder, corpus, size, start=done.cursor, **options))
+            for number in some(len(whole)):
+                rest = list(contexts(embedder, corpus, size, start=whole[number - 1].cursor, **options))
                 assert len(rest) == len(whole) - number
                 assert all(map(same, rest, whole[number:]))
 
