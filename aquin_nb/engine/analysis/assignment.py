@@ -42,6 +42,17 @@ class Matching:
     that is within 1e-10 a pair, which makes the matching certified. rounds: how often the assignment was solved.
     seconds: wall time. peak_bytes: what the process needed above its resident memory at the start (0 where the system
     does not tell), A and B not included.
+
+    row_price, col_price: float64 [n_a], [n_b], the dual prices that prove the bound, which is their sum.
+
+    - `row_price[i] + col_price[j] >= A[i] · B[j]` for every pair, matched or not, certified or not; what float64 makes
+      of the right side may exceed it by 1e-12.
+    - The prices of the larger side are at least 0. Those of the smaller side, and of both if n_a = n_b, have any sign:
+      a row that must be matched may cost.
+    - Over the matched pairs, what `row_price + col_price` has more than the similarity, plus the prices of rows
+      without a partner, is `bound - objective`. So in a certified matching each matched pair has equality and each row
+      without a partner the price 0, within 1e-10 a pair in all.
+    - They are not the only such prices.
     """
 
     rows: np.ndarray
@@ -53,6 +64,8 @@ class Matching:
     rounds: int
     seconds: float
     peak_bytes: int
+    row_price: np.ndarray
+    col_price: np.ndarray
 
     @property
     def certified(self) -> bool:
@@ -106,8 +119,9 @@ def match_directions(
     if A.shape[1] != B.shape[1]:
         raise DictionaryError(f"Directions of width {A.shape[1]} cannot be matched with directions of {B.shape[1]}.")
     if not len(A) or not len(B):
-        nothing = np.zeros(0, np.int64)
-        return Matching(nothing, nothing, np.zeros(0), 0.0, 0.0, 0.0, 0, watch.seconds, 0)
+        none = np.zeros(0, np.int64)
+        zero = np.zeros(len(A)), np.zeros(len(B))
+        return Matching(none, none, np.zeros(0), 0.0, 0.0, 0.0, 0, watch.seconds, 0, *zero)
     swapped = len(A) > len(B)
     few, many = (B, A) if swapped else (A, B)
     try:
@@ -124,7 +138,10 @@ def match_directions(
     objective = math.fsum(cosine)
     gap = found.bound - objective
     gap = 0.0 if gap <= TOLERANCE * len(rows) else gap
-    return Matching(rows, cols, cosine, objective, found.bound, gap, found.rounds, watch.seconds, watch.peak_bytes)
+    prices = (found.prices, found.gains) if swapped else (found.gains, found.prices)
+    return Matching(
+        rows, cols, cosine, objective, found.bound, gap, found.rounds, watch.seconds, watch.peak_bytes, *prices
+    )
 
 
 def _solved(few: Tensor, many: Tensor, watch: Watch) -> tuple[Found, np.ndarray]:

@@ -90,16 +90,17 @@ def solve(graph: Graph, leave: float, watch: Watch, prices: np.ndarray | None = 
     np.cumsum(np.bincount(rows, minlength=n_rows), out=row_start[1:])
     del rows
     eps = EPS_START if prices is None else EPS_WARM
-    prices = np.zeros(n_cols) if prices is None else prices.copy()
+    known = np.zeros(n_cols) if prices is None else prices - prices.min()
+    prices = np.append(known, np.zeros(n_rows))
     row_col = np.full(n_rows, kernels.FREE, np.int32)
-    col_row = np.full(n_cols, kernels.FREE, np.int32)
+    col_row = np.full(n_cols + n_rows, kernels.FREE, np.int32)
     queue = np.empty(n_rows, np.int32)
     state = np.zeros(3, np.int64)
-    level = np.full(1, prices.min())
-    heap = np.empty(n_cols), np.empty(n_cols, np.int32)
+    level = np.zeros(1)
+    heap = np.empty(n_cols + n_rows), np.empty(n_cols + n_rows, np.int32)
     edges = (row_start, cols, graph.weights, prices, row_col)
     while not watch.expired:
-        kernels.start_phase(*edges, col_row, queue, state, level, eps)
+        kernels.start_phase(*edges, col_row, queue, state, level, eps, leave)
         while not kernels.run_phase(*edges, col_row, queue, state, level, *heap, eps, leave, BIDS):
             watch.check()
             if watch.expired:
@@ -108,7 +109,8 @@ def solve(graph: Graph, leave: float, watch: Watch, prices: np.ndarray | None = 
             break
         eps = max(eps * EPS_FACTOR, EPS_END)
     prices[col_row == kernels.FILLER] = level[0]
-    prices -= prices.min()
+    prices = prices[:n_cols] - prices[:n_cols].min()
+    row_col[row_col >= n_cols] = kernels.FREE
     gains = np.maximum.reduceat(graph.weights - prices[cols], row_start[:-1])
     anchored = n_rows < n_cols or bool((row_col < 0).any())
     for _ in range(CENTRE_SWEEPS):

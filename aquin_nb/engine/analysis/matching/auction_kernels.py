@@ -4,13 +4,13 @@ Rows bid for columns (Bertsekas 1988): a free row takes the column of largest we
 what it gains there over its second best, plus eps; whoever held it is free again. With every row content within eps the
 sum of weights is at most (number of rows) · eps below the optimum, and prices are dual values.
 
-Two additions. *Fillers*: columns that no row gets are held by n_cols - n_rows identical fillers of weight 0 everywhere,
-who always hold the cheapest columns; that makes the rectangular problem a square one, so that prices of an earlier,
-similar problem can start it. *Leaving*: a row may hold nothing for a gain of `leave`,
-as if each had a column of that weight to itself, which a filler holds until then; so an auction ends on a graph without
-a full matching too, where prices would rise for ever.
+Two additions. *Leaving*: each row has one more column to itself, of weight `leave`; an auction then ends on a graph
+without a full matching too, where prices would rise for ever. *Fillers*: what no row holds is held by identical fillers
+of weight 0 everywhere, who always hold the cheapest columns. That makes every problem a square one, so that prices of
+an earlier, similar problem can start it.
 
-`level` is the price of everything that fillers hold, and the lowest price there is.
+The rows' own columns follow the others: column n_cols + i belongs to row i. `level` is the price of everything that
+fillers hold, and the lowest price there is.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import numpy as np
 
 from .compiled import compiled
 
-FREE, FILLER, LEFT = -1, -2, -2
-"""A column's holder or a row's column: nobody, one of the fillers, and a row that has left."""
+FREE, FILLER = -1, -2
+"""A column's holder: nobody, or one of the fillers."""
 
 QUEUED, FILLERS, HEAP = 0, 1, 2
 """Places in `state`: free rows waiting, fillers without a column, size of the heap (-1: not built)."""
@@ -38,16 +38,30 @@ def start_phase(
     state: np.ndarray,
     level: np.ndarray,
     eps: float,
+    leave: float,
 ) -> None:
     """Keep the rows that are content within eps where they are and queue the others; place fillers at the level."""
-    n_rows, n_cols = len(row_col), len(col_row)
-    for j in range(n_cols):
+    n_rows = len(row_col)
+    n_cols = len(prices) - n_rows
+    apart = True
+    lowest = np.inf
+    for j in range(n_cols + n_rows):
         if col_row[j] == FILLER:
             prices[j] = level[0]
+        if j < n_cols:
+            apart = apart and col_row[j] != FILLER
+            lowest = min(lowest, prices[j])
+        else:
+            apart = apart and col_row[j] < 0
+    if apart:
+        # Fillers hold the rows' own columns and nothing else. The prices of all others rise together from phase to
+        # phase, which means nothing but would make rows leave.
+        for j in range(n_cols):
+            prices[j] -= lowest - level[0]
     queued = 0
     for i in range(n_rows - 1, -1, -1):
-        best = -np.inf
-        mine = -np.inf
+        best = leave - prices[n_cols + i]
+        mine = best if row_col[i] == n_cols + i else -np.inf
         for e in range(row_start[i], row_start[i + 1]):
             gain = weights[e] - prices[cols[e]]
             best = max(best, gain)
@@ -60,8 +74,8 @@ def start_phase(
         row_col[i] = FREE
         queue[queued] = i
         queued += 1
-    fillers = n_cols - n_rows
-    for j in range(n_cols):
+    fillers = n_cols
+    for j in range(n_cols + n_rows - 1, -1, -1):
         if col_row[j] == FILLER or (col_row[j] == FREE and prices[j] <= level[0]):
             col_row[j] = FILLER if fillers > 0 else FREE
             fillers = max(0, fillers - 1)
@@ -106,6 +120,16 @@ def _rise(keys: np.ndarray, names: np.ndarray, size: int, key: float, name: int)
 
 
 @compiled
+def _cheapest(keys: np.ndarray, names: np.ndarray, size: int, prices: np.ndarray) -> int:
+    """The column of lowest price on a heap whose keys may be lower than prices have become; it comes to the top."""
+    while keys[0] < prices[names[0]]:
+        keys[0] = prices[names[0]]
+        _sink(keys, names, size, 0)
+    top: int = names[0]
+    return top
+
+
+@compiled
 def run_phase(
     row_start: np.ndarray,
     cols: np.ndarray,
@@ -127,30 +151,25 @@ def run_phase(
     The own price of a filled column lags behind `level` [1], which is what counts. The heap has every column that is
     not filled, by a price that may lag as well.
     """
-    n_cols = len(col_row)
+    n_all = len(prices)
+    n_cols = n_all - len(row_col)
     queued, fillers, size = state[QUEUED], state[FILLERS], state[HEAP]
     while bids > 0 and queued + fillers > 0:
         bids -= 1
         if queued > 0:
             i = queue[queued - 1]
-            best = -np.inf
             floor = level[0]
-            alone = leave - floor
-            second = alone
-            j = -1
+            j = n_cols + i
+            best = leave - max(prices[j], floor)
+            second = -np.inf
             for e in range(row_start[i], row_start[i + 1]):
                 gain = weights[e] - max(prices[cols[e]], floor)
                 if gain > best:
-                    second = max(second, best)
+                    second = best
                     best = gain
                     j = cols[e]
                 elif gain > second:
                     second = gain
-            if best < alone:
-                row_col[i] = LEFT
-                queued -= 1
-                fillers += 1
-                continue
             prices[j] = max(prices[j], floor) + best - second + eps
             queued -= 1
             holder = col_row[j]
@@ -167,22 +186,20 @@ def run_phase(
             continue
         if size < 0:
             size = 0
-            for k in range(n_cols):
+            for k in range(n_all):
                 if col_row[k] != FILLER:
                     heap_keys[size] = prices[k]
                     heap_cols[size] = k
                     size += 1
             for p in range(size // 2 - 1, -1, -1):
                 _sink(heap_keys, heap_cols, size, p)
-        while heap_keys[0] < prices[heap_cols[0]]:
-            heap_keys[0] = prices[heap_cols[0]]
-            _sink(heap_keys, heap_cols, size, 0)
-        j = heap_cols[0]
+        j = _cheapest(heap_keys, heap_cols, size, prices)
         size -= 1
         heap_keys[0] = heap_keys[size]
         heap_cols[0] = heap_cols[size]
         _sink(heap_keys, heap_cols, size, 0)
-        level[0] = max(level[0], prices[j])
+        # As a bidder would, fillers go up to where the next column is as good: a row could outbid them eps by eps.
+        level[0] = max(level[0], prices[_cheapest(heap_keys, heap_cols, size, prices)] if size > 0 else prices[j])
         fillers -= 1
         holder = col_row[j]
         col_row[j] = FILLER

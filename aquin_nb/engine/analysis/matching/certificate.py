@@ -24,17 +24,23 @@ VIOLATIONS = 8
 
 @dataclass(frozen=True)
 class Bound:
-    """value: no one-to-one matching has a larger sum of similarities. rows, cols: pairs with a similarity above
-    gain + price, which are in its way (at most 8 a row)."""
+    """gains, prices: float64 [n_rows], [n_cols] of which no pair's similarity exceeds the sum. value: what they add up
+    to, so that no one-to-one matching has a larger sum of similarities. rows, cols: pairs that exceeded the sum before
+    gains were raised for them (at most 8 a row)."""
 
-    value: float
+    gains: np.ndarray
+    prices: np.ndarray
     rows: np.ndarray
     cols: np.ndarray
+
+    @property
+    def value(self) -> float:
+        return math.fsum(self.gains) + math.fsum(self.prices)
 
 
 def upper_bound(similarities: Similarities, gains: np.ndarray, prices: np.ndarray, watch: Watch) -> Bound:
     """Weak duality: Σ gains + Σ prices + Σᵢ max(0, maxⱼ s_ij - gainsᵢ - pricesⱼ), for any gains [n_rows] and
-    prices [n_cols].
+    prices [n_cols]; the last sum is added to the gains.
 
     Where columns outnumber rows, prices must be at least 0 (a column may then stay without a row); n_rows ≤ n_cols.
     Every entry of the matrix is looked at: a block at a time in the fast precision, and wherever its error leaves open
@@ -55,7 +61,8 @@ def upper_bound(similarities: Similarities, gains: np.ndarray, prices: np.ndarra
         for j in range(0, n_cols, similarities.size):
             cols = slice(j, min(j + similarities.size, n_cols))
             block = similarities.block(low_rows, similarities.cols(cols))
-            pairs = _near(block, similarities.slope, row_limit[rows], col_limit[cols])
+            near = _near if similarities.compiled else _near_on_device
+            pairs = near(block, similarities.slope, row_limit[rows], col_limit[cols])
             if pairs is None:
                 over = _exact_excess(similarities, rows, cols, gains, prices)
             else:
@@ -67,37 +74,40 @@ def upper_bound(similarities: Similarities, gains: np.ndarray, prices: np.ndarra
             if len(r):
                 found.append(_largest(r, c, by))
         watch.tick("certificate", rows.stop, n_rows, "features")
-    value = math.fsum(gains) + math.fsum(prices) + math.fsum(excess)
     if not found:
         nothing = np.zeros(0, np.int64)
-        return Bound(value, nothing, nothing)
+        return Bound(gains, prices, nothing, nothing)
     r, c, _ = _largest(*(np.concatenate(part) for part in zip(*found, strict=True)))
-    return Bound(value, r, c)
+    return Bound(gains + excess, prices, r, c)
 
 
-def matrix_bound(weights: np.ndarray, gains: np.ndarray, prices: np.ndarray) -> float:
-    """The same bound from a matrix [n_rows, n_cols] that is at hand; prices must be at least 0."""
-    excess = (weights - gains[:, None] - prices).max(axis=1, initial=0.0)
-    return math.fsum(gains) + math.fsum(prices) + math.fsum(excess)
+def enough(weights: np.ndarray, gains: np.ndarray, prices: np.ndarray) -> np.ndarray:
+    """The same gains, raised where they are too low, from a matrix [n_rows, n_cols] that is at hand."""
+    raised: np.ndarray = gains + (weights - gains[:, None] - prices).max(axis=1, initial=0.0)
+    return raised
 
 
 def _near(
     block: torch.Tensor, slope: float, row_limit: np.ndarray, col_limit: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Pairs of a block that may lie above their limits, or None when there are very many."""
-    most = int(CROWDED * block.numel()) + 1
-    if block.device.type != "cpu":
-        limits = torch.from_numpy(row_limit).to(block.device)[:, None] + torch.from_numpy(col_limit).to(block.device)
-        above = block + slope * block.abs() > limits
-        if int(above.sum()) > most:
-            return None
-        rows, cols = torch.nonzero(above, as_tuple=True)
-        return rows.cpu().numpy(), cols.cpu().numpy()
     from .selection_kernels import near
 
-    r, c = np.empty(most, np.int64), np.empty(most, np.int64)
-    count = near(block.numpy(), slope, row_limit, col_limit, r, c)
-    return None if count > most else (r[:count], c[:count])
+    most = int(CROWDED * block.numel()) + 1
+    rows, cols = np.empty(most, np.int64), np.empty(most, np.int64)
+    count = near(block.numpy(), slope, row_limit, col_limit, rows, cols)
+    return None if count > most else (rows[:count], cols[:count])
+
+
+def _near_on_device(
+    block: torch.Tensor, slope: float, row_limit: np.ndarray, col_limit: np.ndarray
+) -> tuple[np.ndarray, np.ndarray] | None:
+    limits = torch.from_numpy(row_limit).to(block.device)[:, None] + torch.from_numpy(col_limit).to(block.device)
+    above = block + slope * block.abs() > limits
+    if int(above.sum()) > int(CROWDED * block.numel()) + 1:
+        return None
+    rows, cols = torch.nonzero(above, as_tuple=True)
+    return rows.cpu().numpy(), cols.cpu().numpy()
 
 
 def _exact_excess(

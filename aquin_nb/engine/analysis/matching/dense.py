@@ -6,7 +6,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from .certificate import matrix_bound
+from .certificate import enough
 from .found import Found
 from .watch import Watch
 
@@ -24,7 +24,7 @@ def match(A: Tensor, B: Tensor, watch: Watch) -> Found:
     row_col = linear_sum_assignment(weights, maximize=True)[1]
     gains, prices = duals(weights, row_col)
     watch.tick("matching", 1, 1, "rounds")
-    return Found(row_col, matrix_bound(weights, gains, prices), 1)
+    return Found(row_col, enough(weights, gains, prices), prices, 1)
 
 
 def duals(weights: np.ndarray, row_col: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -62,7 +62,7 @@ def best_pairs(
     def typed(values: np.ndarray | None, size: int, default: float) -> np.ndarray:
         return np.full(size, default, dtype) if values is None else values.astype(dtype)
 
-    lists = (_Lists if similarities.device.type == "cpu" else _DeviceLists)(
+    lists = (_Lists if similarities.compiled else _DeviceLists)(
         similarities.device,
         (count_rows, min(keep, count_cols)),
         (count_cols, min(keep, count_rows)),
@@ -84,8 +84,8 @@ def best_pairs(
             return None
     r, c = lists.pairs()
     keys = (r if rows is None else rows[r]).astype(np.int64) * n_cols + (c if cols is None else cols[c])
-    slack = FLOAT32_SLACK if similarities.device.type == "cpu" else FLOAT32_SLACK + JITTER
-    return Best(distinct(keys), lists.row_floor.astype(float) + slack, lists.col_floor.astype(float) + slack)
+    row_most, col_most = lists.row_floor.astype(float), lists.col_floor.astype(float)
+    return Best(distinct(keys), row_most + FLOAT32_SLACK, col_most + FLOAT32_SLACK)
 
 
 def distinct(keys: np.ndarray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -28,7 +27,7 @@ class Similarities:
     - the sum of d products in float32, in any order: at most γ |a||b| with γ = (d + 8) 2⁻²⁴ (Higham 2002, eq. 3.5, with
       room for its second-order term), and twice that on a GPU, whose units may cut off where a CPU rounds;
     - rows rounded to bfloat16, a' and b': at most |a - a'||b| + |a'||b - b'| (Cauchy-Schwarz);
-    - the entry rounded to bfloat16: at most 2⁻⁹ of it.
+    - the entry rounded to bfloat16, which has 8 significant bits: at most 2⁻⁸ of it.
 
     It holds while `full_float32()` is in force.
     """
@@ -39,6 +38,8 @@ class Similarities:
         on_cpu = A.device.type == "cpu"
         self.low = low or (fast_dtype("cpu", A.shape[1]) if on_cpu else torch.float32)
         self.A, self.B = A, B
+        self.compiled = on_cpu
+        """Blocks are searched by compiled loops; on a GPU, torch does it."""
         self._A, self._B = A.to(self.low), B.to(self.low)
         self.size = BLOCK["cpu" if on_cpu else "cuda"]
         lengths_a, lengths_b = _lengths(A), _lengths(B)
@@ -50,7 +51,7 @@ class Similarities:
         self.col_error = 0.5 * gamma * longest_a * lengths_b
         self.slope = 0.0
         if self.low == torch.bfloat16:
-            self.slope = 1.01 * 2.0**-9
+            self.slope = 1.01 * 2.0**-8
             longer = 1 + 2.0**-8  # |a'| ≤ longer · |a|
             self.row_error = longer**2 * self.row_error + _lengths(A, self._A) * longest_b
             self.col_error = longer**2 * self.col_error + _lengths(B, self._B) * longer * longest_a
@@ -83,11 +84,9 @@ class Similarities:
         col = col_floor + self.slope * np.abs(col_floor) + self.col_error + self.row_error.max()
         return row, col
 
-    def largest_sum(self) -> float:
-        """A bound on the sum of any matching that needs the lengths of the rows only."""
-        lengths_a, lengths_b = np.sort(self._lengths[0])[::-1], np.sort(self._lengths[1])[::-1]
-        pairs = min(self.shape)
-        return math.fsum(lengths_a[:pairs] * lengths_b[:pairs])
+    def crudest(self) -> tuple[np.ndarray, np.ndarray]:
+        """Gains [n_a] and prices [n_b] that need the lengths of the rows only (Cauchy-Schwarz)."""
+        return self._lengths[0] * self._lengths[1].max(initial=0.0), np.zeros(self.shape[1])
 
     def rows(self, chosen: np.ndarray | slice) -> Tensor:
         """Rows of A for `block`, of its dtype."""
@@ -114,7 +113,7 @@ class Similarities:
     def exact(self, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
         """float64 [pairs], wrong by at most d 2⁻⁵³ |a||b|: similarities of rows[p] and cols[p]."""
         out = np.empty(len(rows))
-        if self.device.type == "cpu":
+        if self.compiled:
             from .selection_kernels import dot_pairs
 
             dot_pairs(self.A.numpy(), self.B.numpy(), rows, cols, out)

@@ -48,13 +48,13 @@ def match(similarities: Similarities, watch: Watch) -> Found:
     began = watch.seconds
     best = best_pairs(similarities, KEEP, watch, "similarity")
     if best is None:
-        return Found(np.arange(n_rows), similarities.largest_sum(), 0)
+        return Found(np.arange(n_rows), *similarities.crudest(), 0)
     # The bound takes another such pass: whatever is done before must leave the time for it.
     one_pass = watch.seconds - began
     watch.reserve = 1.2 * one_pass
     limits = similarities.at_most(best.row_floor, best.col_floor)
     graph = _with_edges(Graph.empty(n_rows, n_cols), best.keys, similarities)
-    bound = math.fsum(np.maximum(graph.row_best(), limits[0]))
+    proven = np.maximum(graph.row_best(), limits[0]), np.zeros(n_cols)
     duals: Duals | None = None
     search, blurred = similarities, False
     leave, rounds = LEAVE, 0
@@ -77,17 +77,22 @@ def match(similarities: Similarities, watch: Watch) -> Found:
         elif len(duals.left):
             leave *= 4
         else:
-            proven = upper_bound(similarities, duals.gains, duals.prices, watch)
-            bound = min(bound, proven.value)
+            bound = upper_bound(similarities, duals.gains, duals.prices, watch)
+            proven = min(proven, (bound.gains, bound.prices), key=_total)
             row_col = duals.row_col.astype(np.int64)
             objective = math.fsum(similarities.exact(np.arange(n_rows), row_col))
-            keys = graph.new(distinct(proven.rows * n_cols + proven.cols))
-            if bound - objective <= TOLERANCE * n_rows or not len(keys):
-                return Found(row_col, bound, rounds)
+            keys = graph.new(distinct(bound.rows * n_cols + bound.cols))
+            if _total(proven) - objective <= TOLERANCE * n_rows or not len(keys):
+                return Found(row_col, *proven, rounds)
             graph, search = _with_edges(graph, keys, similarities), search.finer()
     if watch.remaining > one_pass:
-        bound = min(bound, upper_bound(similarities, duals.gains, duals.prices, watch).value)
-    return Found(_completed(duals.row_col, similarities), bound, rounds)
+        bound = upper_bound(similarities, duals.gains, duals.prices, watch)
+        proven = min(proven, (bound.gains, bound.prices), key=_total)
+    return Found(_completed(duals.row_col, similarities), *proven, rounds)
+
+
+def _total(duals: tuple[np.ndarray, np.ndarray]) -> float:
+    return math.fsum(duals[0]) + math.fsum(duals[1])
 
 
 def _with_edges(graph: Graph, keys: np.ndarray, similarities: Similarities) -> Graph:
