@@ -1,5 +1,6 @@
 """Matching: the same optimum as scipy's on anything, proven by prices alone, and honest when it is stopped."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -85,10 +86,10 @@ def rows(draw: st.DrawFn, width: int) -> Tensor:
     kind = draw(st.sampled_from(["lattice", "any", "one direction", "repeated"]))
     X = noise(n, width, seed)
     if kind == "lattice":
-        return X.round().clamp(-2, 2) / (2 * width**0.5)
+        return X.round().clamp(-2, 2) / (2 * math.sqrt(width))
     if kind == "one direction":
         sign: float = draw(st.sampled_from([1.0, -1.0]))
-        return sign * normalize(torch.ones(width) + 0.001 * X, dim=1)
+        return normalize(torch.ones(width) + 0.001 * X, dim=1).mul(sign)
     if kind == "repeated":
         return normalize(
             X[torch.randint(0, max(1, n // 3), (n,), generator=torch.Generator().manual_seed(seed))], dim=1
