@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .compiled import compiled
+from ...compiled import compiled
 
 FREE, FILLER = -1, -2
 """A column's holder: nobody, or one of the fillers."""

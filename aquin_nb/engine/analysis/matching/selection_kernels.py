@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .compiled import compiled
+from ...compiled import compiled
 
 STEP = 16
 """Entries that one vectorised comparison passes over at once; each is looked at only where one of them counts."""

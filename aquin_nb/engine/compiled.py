@@ -1,4 +1,4 @@
-"""Compiling the loops of the matching with numba, and keeping the machine code for the next process."""
+"""Compiling loops with numba, and keeping the machine code for the next process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 import numba
 
-from ....home import home
+from ..home import home
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -19,7 +19,7 @@ def compiled(function: F, *, reorder_sums: bool = False) -> F:
 
     reorder_sums: sums may be added in whichever order is fastest on this processor.
 
-    Compiling happens at the first call and takes some seconds for the whole package; the result is kept in
+    Compiling happens at the first call and takes up to a second or two a function; the result is kept in
     `$NUMBA_CACHE_DIR`, or `$AQUIN_HOME/cache/numba` where that is not set, and read from there by later processes.
     Where the folder cannot be written it is compiled anew in each process.
     """
