@@ -7,7 +7,7 @@ smollm2-135m, layer 10, rows of 128 tokens. All is CPU time of the process, with
 among them), torch on one thread, pinned; `wall` stands beside it and means something on an idle machine only.
 
 - bare: `collect` to disk against Hugging Face's forward pass on the same ids, ended at the same layer by a hook that
-  raises, in turns within one process. It is given its own attention (sdpa) and the eager one that we run.
+  raises, in turns within one process. It is given fused attention (sdpa: its default, and ours) and plain (eager).
 - reader: shuffled batches of 4,096 from a store four times as large as the reader's buffer, against a step of the
   trainer (TopK, d_sae 8 d, k 32), in turns within one process; the memory is that of a process which only reads.
 - write, read: peers' collections and readers, each in a process of its own, in turns with ours.

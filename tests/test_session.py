@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -389,8 +390,14 @@ def test_an_interrupt_keeps_the_probes_captured_so_far(session: aquin_nb.Session
     import signal
     import threading
 
+    def press() -> None:
+        while signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            time.sleep(0.01)
+        time.sleep(0.8)
+        os.kill(os.getpid(), signal.SIGINT)
+
     texts = [f"Text number {i} about something else entirely." for i in range(20_000)]
-    threading.Timer(0.8, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    threading.Thread(target=press, daemon=True).start()
     with pytest.raises(errors.Cancelled):
         session.capture_activations(texts, name="half", layers=[1])
     capture = aquin_nb.open_capture(Path(os.environ["AQUIN_HOME"]) / "captures" / "half")

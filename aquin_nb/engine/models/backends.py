@@ -12,13 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import ModelError
+from . import attention
 from .sites import names
 from .survey import Survey, survey
-from .taps import Change, read, replacing
+from .taps import Change, Tap, read, replacing
 from .untyped import HFModel, HFTokenizer, Untyped
 
 Replace: TypeAlias = tuple[str, Change]
 """A site's name, and what its tensor [b, t, width] becomes: the same shape, dtype and device."""
+
+ROWS, TOKENS = 3, 24  # that two ways of attending are compared on
 
 _WRAPPED = "_original_component"  # where TransformerLens keeps the module that it has put itself in place of
 
@@ -80,6 +83,7 @@ class Backend(ABC):
     name: str
 
     def __init__(self, model: HFModel, n_layers: int, modules: Mapping[str, nn.Module]) -> None:
+        self.model = model
         self.modules = modules
         """Every module of the model by its Hugging Face path."""
         paths = {id(module): path for path, module in modules.items()}
@@ -87,6 +91,17 @@ class Backend(ABC):
         """The paths of the blocks."""
         self._vocabulary = int(model.config.get_text_config().vocab_size)
         self._device: torch.device = model.device
+
+    def fuse_attention(self) -> bool:
+        """Attend through torch's fused kernels from now on, if that gives the same to rounding; whether it does.
+
+        Before the first reading. It runs the model twice over a few ids.
+        """
+        ids = (
+            torch.arange(ROWS * TOKENS, device=self._device).mul_(7919).remainder_(self._vocabulary).view(ROWS, TOKENS)
+        )
+        last = Tap(self.modules[self.blocks[-1]], "output")
+        return attention.fuse(self.model, lambda: read({"last": last}, lambda: self._run(ids, None))["last"])
 
     @cached_property
     def survey(self) -> Survey:
@@ -131,7 +146,6 @@ class HuggingFaceBackend(Backend):
 
     def __init__(self, model: HFModel, n_layers: int, causal: bool) -> None:
         super().__init__(model, n_layers, {path: module for path, module in model.named_modules() if path})
-        self.model = model
         self._extra = {"use_cache": False} if causal else {}
 
     def _run(self, ids: Tensor, mask: Tensor | None) -> None:
@@ -174,6 +188,18 @@ class TransformerLensBackend(Backend):
                 _norm_once(part)
         found = {path: _stand_in(model, path) for path in paths}
         super().__init__(model, n_layers, {path: module for path, module in found.items() if module is not None})
+
+    def fuse_attention(self) -> bool:
+        from transformer_lens.model_bridge.generalized_components import AttentionBridge
+
+        parts = [part for part in self.model.modules() if isinstance(part, AttentionBridge)]
+        for part in parts:
+            attention.delegate(part)
+        fused = super().fuse_attention()
+        if not fused:
+            for part in parts:
+                attention.undo(part)
+        return fused
 
     def _points(self) -> Mapping[str, nn.Module]:
         points = self.bridge.hook_dict

@@ -89,6 +89,7 @@ def load_model(
             reader = HuggingFaceBackend(hf, n_layers, causal=mode == "llm")
         else:
             reader = TransformerLensBackend(hf, tokenizer, n_layers)
+        reader.fuse_attention()
     entry = place.entry
     model = Model(
         ModelInfo(
@@ -193,7 +194,7 @@ def _weights(folder: Path, mode: str, dtype: torch.dtype) -> HFModel:
 
     check_weights(folder)
     kind = AutoModelForCausalLM if mode == "llm" else AutoModel
-    # Eager attention for language models, because TransformerLens needs it: the two backends then agree bit for bit.
+    # Eager attention for language models, because TransformerLens asks for it; `fuse_attention` changes both backends.
     extra = {"attn_implementation": "eager"} if mode == "llm" else {}
     try:
         with quiet_libraries():

@@ -14,7 +14,7 @@ from ...errors import ModelError
 from .untyped import HFConfig, HFTokenizer
 
 _CONTEXT = 512  # of a model that does not say
-_LONGEST_TEXT = 2048  # eager attention holds rows of tokens squared: a longer text would take minutes and gigabytes
+_LONGEST_TEXT = 2048  # where attention cannot be fused it holds rows of tokens squared: minutes and gigabytes
 _SAMPLE = "a"
 
 
