@@ -75,7 +75,7 @@ def stream(batches: Iterator[ContextBatch]) -> list[tuple[int, int]]:
 
 
 def some(batches: int) -> list[int]:
-    """Numbers of batches to go on after, counted from 1: each of few; of many a dozen, the first and last among them."""
+    """Numbers of batches to go on after, from 1: each of few; of many a dozen, the first and last among them."""
     return sorted({1 + (batches - 1) * part // 11 for part in range(12)}) if batches else []
 
 
