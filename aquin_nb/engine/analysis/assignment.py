@@ -171,8 +171,10 @@ def _checked(X: Tensor, name: str) -> Tensor:
     X = X.detach().float().contiguous()
     if not X.shape[1]:
         raise DictionaryError(f"{name} has directions of width 0.")
-    finite = torch.isfinite(X.amax(dim=1)) & torch.isfinite(X.amin(dim=1))
     lengths = torch.linalg.vector_norm(X, dim=1)
+    if bool((lengths <= LONGEST).all()):  # False where a value is NaN
+        return X
+    finite = torch.isfinite(X).all(dim=1)
     for wrong, what in (
         (~finite, "holds NaN or infinite values"),
         (lengths > LONGEST, "is longer than 1; divide each row by its length"),

@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from aquin_nb.control import Control, Tick
+from aquin_nb.engine import compiled
 from aquin_nb.engine.analysis import assignment
 from aquin_nb.engine.analysis.assignment import Matching, match_directions
-from aquin_nb.engine.analysis.matching import compiled, sparse, watch
+from aquin_nb.engine.analysis.matching import sparse, watch
 from aquin_nb.engine.analysis.matching.certificate import TOLERANCE
 from aquin_nb.errors import Cancelled, DictionaryError
 

@@ -13,8 +13,11 @@ EPS_END = 1e-11
 """Eps of an auction's first phase (without and with earlier prices), how it shrinks, and of the last: a matching of n
 pairs is then at most n · 1e-11 below the best one of its graph."""
 
-BIDS = 300_000
-"""Bids between two looks at the clock: some tens of milliseconds."""
+LOOKS = 10_000_000
+"""Edges that bids look at between two looks at the clock: some tens of milliseconds."""
+
+LEAVE = -2.0
+"""Gain, counted from the lowest price, below which a row stays without a column; no similarity is below -1.002."""
 
 CENTRE_SWEEPS = 6
 
@@ -74,12 +77,12 @@ class Duals:
         return np.flatnonzero(self.row_col < 0)
 
 
-def solve(graph: Graph, leave: float, watch: Watch, prices: np.ndarray | None = None) -> Duals:
+def solve(graph: Graph, watch: Watch, prices: np.ndarray | None = None) -> Duals:
     """Solve the assignment problem on `graph`; `prices` of an earlier, similar graph save work.
 
-    Every row needs an edge. Rows that would gain less than `leave`, counted from the lowest price, stay without a
-    column: the graph offers them nothing. When the time is up first, more rows are without one, and equality holds to
-    the eps of the phase that was reached.
+    Every row needs an edge. Rows that would gain less than `LEAVE` stay without a column: the graph offers them
+    nothing. When the time is up first, more rows are without one, and equality holds to the eps of the phase that was
+    reached.
     """
     from . import auction_kernels as kernels
 
@@ -100,8 +103,8 @@ def solve(graph: Graph, leave: float, watch: Watch, prices: np.ndarray | None = 
     heap = np.empty(n_cols + n_rows), np.empty(n_cols + n_rows, np.int32)
     edges = (row_start, cols, graph.weights, prices, row_col)
     while not watch.expired:
-        kernels.start_phase(*edges, col_row, queue, state, level, eps, leave)
-        while not kernels.run_phase(*edges, col_row, queue, state, level, *heap, eps, leave, BIDS):
+        kernels.start_phase(*edges, col_row, queue, state, level, eps, LEAVE)
+        while not kernels.run_phase(*edges, col_row, queue, state, level, *heap, eps, LEAVE, LOOKS):
             watch.check()
             if watch.expired:
                 break

@@ -144,20 +144,26 @@ def run_phase(
     heap_cols: np.ndarray,
     eps: float,
     leave: float,
-    bids: int,
+    looks: int,
 ) -> bool:
-    """Let free rows bid and fillers settle until none is left (True) or after `bids` bids (False: call it again).
+    """Let free rows bid and fillers settle until none is left (True) or after `looks` edges (False: call it again).
 
     The own price of a filled column lags behind `level` [1], which is what counts. The heap has every column that is
     not filled, by a price that may lag as well.
+
+    It ends: a bid raises a price by eps or more, and prices are bounded. There are as many holders as columns, so while
+    one waits a column is free, and fillers do not let the level above its price. A row bids no more for another column
+    than weight - `leave` + eps above the price of its own, which only itself raises, and loses only at the level.
+    Fillers take free columns, or each makes a row bid.
     """
     n_all = len(prices)
     n_cols = n_all - len(row_col)
     queued, fillers, size = state[QUEUED], state[FILLERS], state[HEAP]
-    while bids > 0 and queued + fillers > 0:
-        bids -= 1
+    while looks > 0 and queued + fillers > 0:
+        looks -= 1
         if queued > 0:
             i = queue[queued - 1]
+            looks -= row_start[i + 1] - row_start[i]
             floor = level[0]
             j = n_cols + i
             best = leave - max(prices[j], floor)
@@ -199,7 +205,7 @@ def run_phase(
         heap_cols[0] = heap_cols[size]
         _sink(heap_keys, heap_cols, size, 0)
         # As a bidder would, fillers go up to where the next column is as good: a row could outbid them eps by eps.
-        level[0] = max(level[0], prices[_cheapest(heap_keys, heap_cols, size, prices)] if size > 0 else prices[j])
+        level[0] = max(level[0], prices[_cheapest(heap_keys, heap_cols, size, prices)])
         fillers -= 1
         holder = col_row[j]
         col_row[j] = FILLER

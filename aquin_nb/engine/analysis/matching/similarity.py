@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,6 +14,9 @@ from ...numerics import fast_dtype
 
 BLOCK = {"cpu": 1024, "cuda": 8192}
 """Rows and columns of a block. On a CPU it stays in the cache while it is searched."""
+
+CHUNK = 512
+"""Rows whose lengths are computed at once, from the cache."""
 
 GATHERED = 1 << 25
 """Numbers that are gathered at once for exact pairs on a GPU."""
@@ -131,14 +135,18 @@ def _index(chosen: np.ndarray | slice) -> Tensor | slice:
 
 
 def _lengths(X: Tensor, rounded: Tensor | None = None) -> np.ndarray:
-    """float64 [n], length of each row, or of what rounding took from it; a little above rather than below."""
+    """float64 [n], length of each row, or of what rounding took from it; a little above rather than below.
+
+    What rounding takes away is exact in float32. The margins are those of a float32 sum of squares, and of squares too
+    small for it.
+    """
     out = np.empty(X.shape[0])
-    for start in range(0, X.shape[0], 4096):
-        part = X[start : start + 4096].double()
+    for start in range(0, X.shape[0], CHUNK):
+        part = X[start : start + CHUNK]
         if rounded is not None:
-            part -= rounded[start : start + 4096]
-        out[start : start + 4096] = part.norm(dim=1).cpu().numpy()
-    return out * (1 + 1e-12)
+            part = part - rounded[start : start + CHUNK]
+        out[start : start + CHUNK] = torch.linalg.vector_norm(part, dim=1).cpu().numpy()
+    return out * (1 + (X.shape[1] + 8) * 2.0**-24) + math.sqrt(X.shape[1]) * 1e-19
 
 
 @contextmanager

@@ -32,9 +32,6 @@ MARGIN = 0.01
 VIOLATION = 1e-11
 """A pair above gain + price by less does not count: prices are not known better than that."""
 
-LEAVE = -2.0
-"""Gain below which a row stays without a column at first (no similarity is below -1); lowered when it was too high."""
-
 SQUARE = 512
 """Rows that are matched with as many columns at once where a full matching is needed and the time is up."""
 
@@ -57,11 +54,12 @@ def match(similarities: Similarities, watch: Watch) -> Found:
     proven = np.maximum(graph.row_best(), limits[0]), np.zeros(n_cols)
     duals: Duals | None = None
     search, blurred = similarities, False
-    leave, rounds = LEAVE, 0
+    rounds = 0
+    # It ends: each time round the graph has more edges.
     while True:
         watch.tick("matching", rounds, rounds + 1, "rounds")
         start = None if duals is None or len(duals.left) else duals.prices
-        solved = solve(graph, leave, watch, start)
+        solved = solve(graph, watch, start)
         if duals is not None and watch.expired:
             break
         duals = solved
@@ -74,9 +72,8 @@ def match(similarities: Similarities, watch: Watch) -> Found:
             # Twice nothing beyond what rounding may hide: which pairs are the best takes a sharper look.
             search = search.finer() if blurred and over <= search.error else search
             blurred = over <= search.error
-        elif len(duals.left):
-            leave *= 4
         else:
+            # Each row has a column: what would improve a row without one is never missing (`auction.LEAVE`).
             bound = upper_bound(similarities, duals.gains, duals.prices, watch)
             proven = min(proven, (bound.gains, bound.prices), key=_total)
             row_col = duals.row_col.astype(np.int64)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
 
 import numpy as np
+import torch
 from torch import Tensor
+
+CHUNK = 512
+"""Rows whose bits are added up at once."""
 
 
 def settled(row_col: np.ndarray, A: Tensor, B: Tensor) -> np.ndarray:
@@ -29,14 +32,28 @@ def settled(row_col: np.ndarray, A: Tensor, B: Tensor) -> np.ndarray:
 
 
 def equal_rows(X: Tensor) -> Iterable[np.ndarray]:
-    """Places of rows that are equal bit by bit, ascending, one array a set of two or more."""
-    values = X.cpu().numpy()
-    by_hash: dict[int, list[int]] = defaultdict(list)
-    for i, row in enumerate(values):
-        by_hash[hash(row.tobytes())].append(i)
-    for places in by_hash.values():
+    """Places of rows that are equal bit by bit, ascending, one array a set of two or more. X is contiguous float32."""
+    bits = X.view(torch.int32)
+    # Plain sums are quick and rule out most rows, but rows of the same values in another order share theirs.
+    alike = np.concatenate([np.zeros(0, np.int64), *_repeated(bits.sum(dim=1).cpu().numpy())])
+    odd = (2 * torch.arange(X.shape[1], device=X.device) + 1) * 0x1E3779B97F4A7C15 | 1
+    sums = np.empty(len(alike), np.int64)
+    for start in range(0, len(alike), CHUNK):
+        part = slice(start, start + CHUNK)
+        sums[part] = (bits[torch.from_numpy(alike[part]).to(X.device)] * odd).sum(dim=1).cpu().numpy()
+    for found in _repeated(sums):
+        places = np.sort(alike[found])
+        values = bits[torch.from_numpy(places).to(X.device)]
         while len(places) > 1:
-            same = (values[places] == values[places[0]]).all(axis=1)
-            if same.sum() > 1:
-                yield np.array(places)[same]
-            places = np.array(places)[~same].tolist()
+            same = (values == values[0]).all(dim=1)
+            chosen = same.cpu().numpy()
+            if chosen.sum() > 1:
+                yield places[chosen]
+            places, values = places[~chosen], values[~same]
+
+
+def _repeated(numbers: np.ndarray) -> Iterable[np.ndarray]:
+    """Places of numbers that are there more than once, one array a number."""
+    order = np.argsort(numbers, kind="stable")
+    changes = np.flatnonzero(numbers[order[1:]] != numbers[order[:-1]]) + 1
+    return (places for places in np.split(order, changes) if len(places) > 1)
