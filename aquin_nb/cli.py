@@ -340,12 +340,13 @@ def _train(args: argparse.Namespace) -> None:
 
 def _sweep(args: argparse.Namespace) -> None:
     from .progress import attend
+    from .widgets.sweep_figure import numbered
 
     keys = ["corpus", "text_key", "activations", "config", "tokens", "d_sae", "k", "steps", "seed", "architecture"]
     keys += ["quick", "name", "output"]
     layers = "all" if args.layers == "all" else _sites(args.layers)
     found = attend(_session(args).sae.sweep(layers, **{key: getattr(args, key) for key in keys}))
-    named = ["layer"] if found.frame["layer"].notna().all() and found.frame["layer"].is_unique else ["hook"]
+    named = ["layer"] if numbered(found.frame) else ["hook"]
     columns = [*named, "fvu", "recon_mse", "cosine", "l0", "dead_share", "mean_norm", "verdict"]
     print(found.frame[columns].to_string(index=False, float_format=lambda value: f"{value:.4g}"))
     print(found)

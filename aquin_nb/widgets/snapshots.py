@@ -17,6 +17,7 @@ from ..cards.base import DictionaryRef
 from ..files import human_bytes
 from . import parts, words
 from .charts import density_panel, line_panel
+from .sweep_figure import numbered
 from .tables import index_cell, plain, table
 from .text import count, esc, number, percent, plural
 
@@ -205,7 +206,7 @@ def sweep(card: SaeSweepCard) -> str:
 def _layers(card: SaeSweepCard) -> str:
     rows = pd.DataFrame([member.model_dump() for member in card.members])
     rows[" "] = rows["fvu"].astype(float)
-    named = ["layer"] if rows["layer"].notna().all() and rows["layer"].is_unique else ["hook"]
+    named = ["layer"] if numbered(rows) else ["hook"]
     columns = [*named, "fvu", " ", "recon_mse", "mean_norm", "cosine", "l0", "dead_share", "verdict"]
     return table(
         rows[columns],

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 
+def numbered(sites: pd.DataFrame) -> bool:
+    """Whether a layer's number names each row (columns layer and hook): all of them are outputs of blocks."""
+    return bool(sites["layer"].notna().all() and sites["hook"].str.endswith(".hook_resid_post").all())
+
+
 def sweep_figure(card: SaeSweepCard, layers: pd.DataFrame) -> go.Figure:
     """FVU, recon MSE (log, with the mean norm) and dead share by layer.
 
@@ -24,8 +29,8 @@ def sweep_figure(card: SaeSweepCard, layers: pd.DataFrame) -> go.Figure:
 
     titles = ["FVU", "Recon MSE, and mean norm (dots)", "Dead latents, %"]
     figure = make_subplots(1, 3, subplot_titles=titles, horizontal_spacing=0.07)
-    numbered = layers["layer"].notna().all() and layers["layer"].is_unique
-    x = layers["layer"].astype(float) if numbered else [esc(hook) for hook in layers["hook"]]
+    by_layer = numbered(layers)
+    x = layers["layer"].astype(float) if by_layer else [esc(hook) for hook in layers["hook"]]
     hooks = [esc(hook) for hook in layers["hook"]]
     curves = [
         (1, "fvu", layers["fvu"].astype(float), BLUE, "solid"),
@@ -39,7 +44,7 @@ def sweep_figure(card: SaeSweepCard, layers: pd.DataFrame) -> go.Figure:
             hovertemplate="%{text}<br>" + name + " %{y:.4g}<extra></extra>", row=1, col=column,
         )  # fmt: skip
     for column in (1, 2, 3):
-        figure.update_xaxes(title_text="layer" if numbered else "", row=1, col=column)
+        figure.update_xaxes(title_text="layer" if by_layer else "", row=1, col=column)
     figure.update_yaxes(rangemode="tozero", row=1, col=1)
     figure.update_yaxes(type="log", row=1, col=2)
     figure.update_yaxes(rangemode="tozero", row=1, col=3)
