@@ -21,12 +21,12 @@ from ..jobs import Job, JobQueue
 from ..live import LiveTraining, Together
 from ..progress import attend
 from ..results import SaeTrain
+from .devices import compute_device
 from .resuming import device_again, resume_rows, resumed_card, resumed_config, saved_state
 from .sources import Rows, open_rows
 from .training import (
     Places,
     Training,
-    compute_device,
     default_path,
     require_free,
     run,

@@ -14,8 +14,8 @@ from ..engine.sae import SaeConfig, TrainConfig, load_dictionary
 from ..engine.sae.changes import changes, overlaid
 from ..engine.sae.checkpoints import Checkpoints
 from ..errors import AquinError, DictionaryError, StoreError
+from .devices import compute_device
 from .sources import Rows, Source, distinct, open_rows, reopen
-from .training import compute_device
 
 
 def saved_state(path: Path) -> tuple[dict[str, Any], list[str]]:

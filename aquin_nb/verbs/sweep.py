@@ -25,6 +25,7 @@ from ..records import model_ref, write_card
 from ..sweep import CARD, CAUTION, SaeSweep, measured
 from ..widgets.text import plural
 from .collect import CONTEXT, CONTEXT_EMBEDDING
+from .devices import beside_model
 from .sources import Rows, from_store, require_model
 from .training import Places, Training, require_free, run, sae_config
 
@@ -80,7 +81,7 @@ def sae_sweep(
     opened = open_corpus(corpus, text_key=text_key) if store is None and corpus is not None else None
     resolved = settings.resolved(wanted)
     shapes = [sae_config(settings, run_name, d_in=s.width, model=None, layer=s.layer, hook=s.hook) for s in sites]
-    require_memory([(shape, resolved) for shape in shapes], model.device)
+    require_memory([(shape, resolved) for shape in shapes], beside_model(model.device, settings))
     for path in paths:
         require_free(path, session.jobs.unfinished())
 
@@ -131,7 +132,7 @@ class _Sweep:
             self.card.artifacts = [Artifact(role="activations", path=store.address)]
             trainings = self._trainings(store)
             self._tell(trainings)  # now: a sweep that is killed is to be found again
-            run(trainings, control, self.session.model.device)
+            run(trainings, control, beside_model(self.session.model.device, self.config))
         except BaseException as error:
             self.card.finish("cancelled" if isinstance(error, Cancelled) else "failed", error)
             with contextlib.suppress(AquinError, OSError):

@@ -29,15 +29,14 @@ from ..live import LiveTraining
 from ..records import model_ref
 from ..results import SaeTrain
 from .bare import require_columns
+from .devices import beside_model
 from .on_the_fly import OnTheFly, require_again, rows_again, rows_on_the_fly
 from .resuming import device_again, nothing_to_resume, resume_rows, resumed_card, resumed_config, saved_state
 from .sources import Rows, from_store, open_rows, require_model
 from .training import (
-    TRAINS_ON,
     Judge,
     Places,
     Training,
-    compute_device,
     require_free,
     run,
     sae_config,
@@ -105,7 +104,7 @@ def session_train(
     target = rows.target if rows is not None else None
     cfg = sae_config(settings, name, d_in=width, model=model, layer=at, hook=hook, target=target)
     total = rows.total if rows is not None else wanted
-    require_memory([(cfg, settings.resolved(total))], _device(session, settings))
+    require_memory([(cfg, settings.resolved(total))], beside_model(session.model.device, settings))
     # The default may ask a hub that does not answer: that is left to the job. A corpus that was named is read now.
     opened = open_corpus(corpus, text_key=text_key) if rows is None and corpus is not None else None
     if opened is not None and not keep_activations:
@@ -174,12 +173,6 @@ def _whole(value: Any) -> bool:
     return isinstance(value, int) and value >= 1
 
 
-def _device(session: Session, settings: TrainConfig) -> Any:
-    if settings.device != "auto":
-        return compute_device(settings.device)
-    return session.model.device if session.model.device.type in TRAINS_ON else compute_device("cpu")
-
-
 def session_resume(
     session: Session, name: str, layer: int | str | None, config: Any, corpus: Any = None
 ) -> Job[SaeTrain]:
@@ -191,7 +184,7 @@ def session_resume(
         places.take(path)
         state, problems = saved_state(path)
         settings = resumed_config(state, config, path)
-        device = _device(session, settings) if settings.device == "auto" else device_again(settings)
+        device = beside_model(session.model.device, settings) if settings.device == "auto" else device_again(settings)
         rows, sources = resume_rows(state, rows_again(session, state["data"]["source"], corpus))
         cfg = SaeConfig.from_dict(state["cfg"])
         require_columns(rows, cfg)
@@ -264,7 +257,7 @@ class _Plan:
         cfg = replace(self.cfg, model_fingerprint=fingerprint, corpus=rows.corpus.name)
         judge = _judge(model, rows, quick=self.quick)
         training = Training(self.config, cfg, rows, self.path, live, judge=judge)
-        return run([training], control, _device(self.session, self.config))[0]
+        return run([training], control, beside_model(self.session.model.device, self.config))[0]
 
     def _made(self, model: Model, live: LiveTraining) -> Rows:
         assert self.made is not None

@@ -34,8 +34,6 @@ from ..records import history_frame, write_card, write_frame
 from ..results import SaeTrain
 from .sources import Rows, Source, distinct, stream_of
 
-TRAINS_ON = ("cpu", "cuda")
-
 Judge = Callable[[TrainOutcome, Stream, Control], dict[str, Any]]
 """Measures a finished dictionary in its model: fields of `TrainMetrics`, and a `note` where it could not."""
 
@@ -444,33 +442,6 @@ def sae_config(
         transcoder=target is not None,
         corpus=corpus,
     )
-
-
-def compute_device(name: str) -> torch.device:
-    """The device of that name; "auto" is the CUDA GPU where there is one.
-
-    Raises:
-        DictionaryError: no such device.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise DictionaryError(f"device: {name!r} is no device; use auto, cpu, cuda or cuda:0.") from None
-    if device.type not in TRAINS_ON:
-        raise DictionaryError(
-            f"device: {name} cannot train: sums are kept in float64 and products are sparse, which torch has on cpu and"
-            " cuda. Use one of these, or auto."
-        )
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise DictionaryError(f"device: {name} was asked for, but this machine has no CUDA GPU that torch can use.")
-    try:
-        float(torch.ones(1, device=device))
-    except (RuntimeError, NotImplementedError, AssertionError) as error:
-        problem = str(error).splitlines()[0].split(". ")[0].rstrip(".")
-        raise DictionaryError(f"device: {name} was asked for, but torch cannot use it here ({problem}).") from None
-    return device
 
 
 def default_path(rows: Rows, name: str) -> Path:

@@ -200,3 +200,8 @@ def test_the_terminal_sweeps_too(kept: aquin_nb.Activations, home: Path, capsys:
     assert f"{MLP} 0." in printed
     assert "not the best one to inspect" in printed
     assert (home / "sae" / "user" / "tiny" / "typed" / "sweep.card.json").is_file()
+
+
+def test_a_sweep_trains_where_it_is_told_to(session: aquin_nb.Session, kept: aquin_nb.Activations) -> None:
+    with pytest.raises(DictionaryError, match="device: 'abacus' is no device"):
+        session.sae.sweep([1], activations=kept, config={"device": "abacus"}, **SMALL)
