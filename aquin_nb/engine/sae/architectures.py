@@ -77,9 +77,14 @@ class Architecture(ABC):
     """Fills `.grad` of every parameter for one batch; every rank of a mesh does so for its rows and latents."""
 
     block_bytes = BLOCK_BYTES
+    biased = True
+    """Compiled selections add b_enc themselves: a product that adds it first copies it to all rows."""
 
-    def __init__(self, config: TrainConfig, *, transcoder: bool = False, mesh: Mesh = ALONE) -> None:
-        self.config, self.transcoder, self.mesh = config, transcoder, mesh
+    def __init__(
+        self, config: TrainConfig, *, transcoder: bool = False, mesh: Mesh = ALONE, compiled: bool = False
+    ) -> None:
+        """`compiled`: with the kernels that `cpu.compiled_kernels` compiled; tensors are then float32 on the CPU."""
+        self.config, self.transcoder, self.mesh, self.compiled = config, transcoder, mesh, compiled
         self.low = torch.bfloat16 if config.dtype == "bfloat16" else None
         self.block_rows = config.block_rows
         self._buffer = torch.empty(0)
@@ -123,7 +128,7 @@ class Architecture(ABC):
             p.extra["skip"].grad = batch.x.T @ grad_out
 
     def _blocks(self, p: Parameters, centred: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """Pre-activations [rows, d_sae], block by block, in a buffer that is used again.
+        """Pre-activations [rows, d_sae], block by block, in a buffer that is used again; b_enc is added if `biased`.
 
         A fresh tensor of this size costs page faults on every step, and a block stays nearer to the processor.
         """
@@ -137,7 +142,12 @@ class Architecture(ABC):
         weight, bias, x = p.enc.to(dtype).T, p.b_enc.to(dtype), centred.to(dtype)
         for start in range(0, n, rows):
             place = slice(start, min(n, start + rows))
-            yield place, torch.addmm(bias, x[place], weight, out=self._buffer[: place.stop - start])
+            out = self._buffer[: place.stop - start]
+            if self.biased:
+                torch.addmm(bias, x[place], weight, out=out)
+            else:
+                torch.mm(x[place], weight, out=out)
+            yield place, out
 
     def _exact(self, p: Parameters, centred: Tensor, pattern: Pattern, approximate: Tensor) -> Tensor:
         """Pre-activations of a pattern's entries in the parameters' dtype."""
@@ -151,10 +161,13 @@ class Selected(Architecture):
 
     block_bytes = SELECTED_BLOCK_BYTES
 
-    def __init__(self, config: TrainConfig, *, transcoder: bool = False, mesh: Mesh = ALONE) -> None:
-        super().__init__(config, transcoder=transcoder, mesh=mesh)
+    def __init__(
+        self, config: TrainConfig, *, transcoder: bool = False, mesh: Mesh = ALONE, compiled: bool = False
+    ) -> None:
+        super().__init__(config, transcoder=transcoder, mesh=mesh, compiled=compiled)
         self.by_batch = config.architecture != "topk"
         self.groups = config.groups if config.architecture == "matryoshka" else None
+        self.biased = not compiled
         self.hint = 0.0
 
     def state(self) -> dict[str, float]:
@@ -171,6 +184,9 @@ class Selected(Architecture):
         wanted = min(self.config.aux_k or 0, everywhere) if self.config.aux_coefficient else 0
         pattern, z = self._select(p, centred, now.k, dead, wanted, aux)
         f = z.relu()
+        if self.compiled and self.groups is None and self.mesh.latent_size == 1:
+            residual, total_grad, fired = self._compiled_gradients(p, batch, centred, pattern, f)
+            return self._finish(p, batch, centred, StepResult(residual, fired), total_grad, aux, wanted)
         if self.groups is None:
             decode, decoded = pattern, pattern.decode(f, p.dec)
             residual = self._output(p, decoded, batch.x).sub_(batch.y)
@@ -188,10 +204,36 @@ class Selected(Architecture):
         p.dec.grad = decode.transposed(f, grad_out)
         p.enc.grad = decode.transposed(grad_z, centred)
         p.b_enc.grad = decode.sum(grad_z)
+        result = StepResult(residual, decode.sum((z > 0).to(z.dtype)).long())
+        return self._finish(p, batch, centred, result, total_grad, aux, wanted)
+
+    def _finish(
+        self,
+        p: Parameters,
+        batch: Batch,
+        centred: Tensor,
+        result: StepResult,
+        grad_out: Tensor,
+        aux: list[tuple[Tensor, Tensor]],
+        wanted: int,
+    ) -> StepResult:
+        """What is added to the gradients of the active latents."""
         if wanted:
-            self._aux(p, batch, centred, residual, self._revivable(aux, wanted, p.enc.shape[0]))
-        self._close(p, batch, total_grad)
-        return StepResult(residual, decode.sum((z > 0).to(z.dtype)).long())
+            self._aux(p, batch, centred, result.residual, self._revivable(aux, wanted, p.enc.shape[0]))
+        self._close(p, batch, grad_out)
+        return result
+
+    def _compiled_gradients(
+        self, p: Parameters, batch: Batch, centred: Tensor, pattern: Pattern, f: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """x̂ - y, d loss / d x̂ and how often each latent fired; fills the gradients of dec, enc and b_enc."""
+        from .compiled_products import reconstruct, weight_gradients
+
+        y = batch.y - batch.x @ p.extra["skip"] if "skip" in p.extra else batch.y
+        residual, grad_out, grad_z = reconstruct(pattern, f, p.dec, p.b_dec, y, 2 * batch.weights)
+        gradients = weight_gradients(pattern, f, grad_z, grad_out, centred, (p.dec.grad, p.enc.grad))
+        p.dec.grad, p.enc.grad, p.b_enc.grad, fired = gradients
+        return residual, grad_out, fired
 
     def _by_group(self, pattern: Pattern, f: Tensor, z: Tensor) -> tuple[Pattern, Tensor, Tensor]:
         """The pattern with rows numbered group by group: row g · n + b holds the entries of row b in group g."""
@@ -221,8 +263,8 @@ class Selected(Architecture):
         count = min(k + (SLACK if self.low else 0), d_sae)
         parts = []
         for _, pre in self._blocks(p, centred):
-            parts.append(top_positive(pre, count))
-            _strongest_dead(pre, dead, wanted, aux)
+            parts.append(self._largest(pre, count, p.b_enc))
+            self._strongest_dead(p, pre, dead, wanted, aux)
         values, indices = (torch.cat(part) for part in zip(*parts, strict=True))
         pattern = Pattern.fixed(indices, d_sae)
         exact = self._exact(p, centred, pattern, values.reshape(-1)).view(values.shape)
@@ -252,9 +294,9 @@ class Selected(Architecture):
             found: list[tuple[Tensor, Tensor, Tensor]] = []
             seen: list[tuple[Tensor, Tensor]] = []
             for place, pre in self._blocks(p, centred):
-                rows, indices, values = above(pre, bound)
+                rows, indices, values = self._above(pre, bound, p.b_enc, k)
                 found.append((rows + place.start, indices, values))
-                _strongest_dead(pre, dead, wanted, seen)
+                self._strongest_dead(p, pre, dead, wanted, seen)
             rows, indices, values = (torch.cat(part) for part in zip(*found, strict=True))
             pattern = Pattern.ragged(rows, indices, n, d_sae)
             z = self._exact(p, centred, pattern, values.to(p.enc.dtype))
@@ -273,10 +315,39 @@ class Selected(Architecture):
         self.hint = max(float(pool.min()), 1e-6) if pool.numel() == keep else ALL
         return pattern, z
 
+    def _largest(self, pre: Tensor, count: int, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """`top_positive` of pre-activations as `_blocks` gives them."""
+        if not self.compiled:
+            return top_positive(pre, count)
+        from .compiled_selection import top_k
+
+        return top_k(pre, count, bias)
+
+    def _above(self, pre: Tensor, bound: float, bias: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+        """`above` of pre-activations as `_blocks` gives them, of which about k a row are wanted."""
+        if not self.compiled:
+            return above(pre, bound)
+        from .compiled_selection import above as compiled_above
+
+        return compiled_above(pre, bound, bias, room=2 * k)
+
+    def _strongest_dead(
+        self, p: Parameters, pre: Tensor, dead: Tensor, wanted: int, out: list[tuple[Tensor, Tensor]]
+    ) -> None:
+        """Adds the dead latents' `wanted` largest pre-activations of each row, and which they are."""
+        if not wanted:
+            return
+        count = min(wanted, dead.numel())
+        if self.compiled:
+            values, at = self._largest(pre[:, dead], count, p.b_enc[dead])
+        else:
+            values, at = pre[:, dead].topk(count, dim=1, sorted=False)
+        out.append((values, dead[at]))
+
     def _first_hint(self, p: Parameters, centred: Tensor, k: int) -> Tensor:
         """The threshold [1] of the first 64 rows; for the first step only."""
         _, pre = next(self._blocks(p, centred[:64]))
-        values = pre.float().flatten()
+        values = (pre.float() if self.biased else pre + p.b_enc).flatten()
         count = max(1, min(k * pre.shape[0], values.numel()) // self.mesh.latent_size)
         return values.topk(count).values[-1:].clamp(min=1e-6)
 
@@ -310,8 +381,10 @@ class Selected(Architecture):
 class Penalised(Architecture):
     """relu, jumprelu and gated: every latent above its bound counts, and a penalty keeps them few."""
 
-    def __init__(self, config: TrainConfig, *, transcoder: bool = False, mesh: Mesh = ALONE) -> None:
-        super().__init__(config, transcoder=transcoder, mesh=mesh)
+    def __init__(
+        self, config: TrainConfig, *, transcoder: bool = False, mesh: Mesh = ALONE, compiled: bool = False
+    ) -> None:
+        super().__init__(config, transcoder=transcoder, mesh=mesh, compiled=compiled)
         self.gate = gate(config)
         self.share = 1.0
 
@@ -475,12 +548,6 @@ class Penalised(Architecture):
             grad(p.dec).addcmul_(p.dec, (by_norm() / norms.clamp(min=1e-12)).unsqueeze(1))
 
 
-def _strongest_dead(pre: Tensor, dead: Tensor, wanted: int, out: list[tuple[Tensor, Tensor]]) -> None:
-    if wanted:
-        values, at = pre[:, dead].topk(min(wanted, dead.numel()), dim=1, sorted=False)
-        out.append((values, dead[at]))
-
-
 def _same(tensor: Tensor) -> Tensor:
     return tensor
 
@@ -497,7 +564,7 @@ def _totals(values: Tensor, dtype: torch.dtype) -> Tensor:
     return values.sum(0, dtype=dtype)
 
 
-def build(config: TrainConfig, *, transcoder: bool = False, mesh: Mesh = ALONE) -> Architecture:
+def build(config: TrainConfig, *, transcoder: bool = False, mesh: Mesh = ALONE, compiled: bool = False) -> Architecture:
     """The architecture that a resolved config names."""
     kind = Selected if config.architecture in SELECTED else Penalised
-    return kind(config, transcoder=transcoder, mesh=mesh)
+    return kind(config, transcoder=transcoder, mesh=mesh, compiled=compiled)

@@ -11,6 +11,7 @@ from torch import Tensor
 from ...errors import DictionaryError
 from .architectures import Batch, Now, StepResult, build
 from .config import TrainConfig
+from .cpu import compiled_kernels
 from .dispatch import prepare
 from .history import BINS, Point, Window, mean_cosine
 from .mesh import ALONE, Mesh
@@ -47,15 +48,23 @@ class Run:
         scaling: Scaling,
         device: torch.device,
         mesh: Mesh = ALONE,
+        *,
+        compiled: bool | None = None,
     ) -> None:
-        """`parameters` are the whole dictionary's; a rank of a mesh takes its latents of them."""
+        """`parameters` are the whole dictionary's; a rank of a mesh takes its latents of them.
+
+        `compiled`: whether a run that this one continues used compiled kernels.
+        """
         self.cfg, self.config, self.scaling, self.device, self.mesh = cfg, config, scaling, device, mesh
         self.p = parameters
         for name, tensor in parameters.named().items():
             own = tensor if name in SHARED else mesh.latents(tensor)
             self._set(name, own.to(device, torch.float32).contiguous())
-        self.architecture = build(config, transcoder=cfg.transcoder, mesh=mesh)
-        self.optimizer = _optimizer(self.p, config)
+        self.compiled, refusal = compiled_kernels(config, cfg.d_in, device, compiled)
+        self.architecture = build(config, transcoder=cfg.transcoder, mesh=mesh, compiled=self.compiled)
+        coupled = config.optimizer == "adam" and config.weight_decay > 0
+        self.held = self.compiled and config.unit_decoder and not coupled
+        self.optimizer = _optimizer(self.p, config, skip="dec" if self.held else None)
         self.mean = self.p.clone() if config.ema is not None else None
         local = self.p.enc.shape[0]
         self.silent = torch.zeros(local, dtype=torch.int64, device=device)
@@ -66,6 +75,7 @@ class Run:
         self.history: list[Point] = []
         self.density: list[int] = [0] * BINS
         self.notes = prepare(self.p.enc, self.p.dec, rows=config.batch_size // mesh.data_size, active=config.k or 32)
+        self.notes += [refusal] if refusal else []
         self.advice: list[str] = []
         self._watched = self.p.dec[:WATCHED].clone()
 
@@ -94,14 +104,18 @@ class Run:
         result = self._architecture_step(batch)
         for parameter in self.p.all():
             mesh.over_rows(grad(parameter))
-        if config.unit_decoder:
+        # A compiled step of the decoder does that and the norm on the way, unless it must wait for the norm.
+        deferred = self.held and config.grad_clip is None
+        if config.unit_decoder and not deferred:
             remove_parallel(self.p, config.decoder_norm)
         assert config.steps is not None
         assert config.log_every is not None
         logged = (self.step + 1) % config.log_every == 0 or self.step == 0 or self.step + 1 == config.steps
-        norm = self._clip() if logged or config.grad_clip is not None else None
+        norm = self._clip() if (logged and not deferred) or config.grad_clip is not None else None
         lr = config.learning_rate(self.step)
-        self._update(lr)
+        dec_squares = self._update(lr)
+        if logged and deferred:
+            norm = self._norm(dec_squares)
 
         fired = mesh.over_rows(result.fired)
         self.silent = (self.silent + n).masked_fill_(fired > 0, 0)
@@ -126,12 +140,19 @@ class Run:
             self.architecture.restore(before)
             raise
 
-    def _clip(self) -> Tensor:
-        """The norm of the whole gradient; with `grad_clip` it is scaled down to that."""
-        squares = {name: _square(grad(t)) for name, t in self.p.named().items()}
+    def _norm(self, dec_squares: Tensor | None = None) -> Tensor:
+        """The norm of the whole gradient; `dec_squares`: of the decoder's rows, where they are known."""
+        squares = {
+            name: dec_squares.sum() if name == "dec" and dec_squares is not None else _square(grad(t))
+            for name, t in self.p.named().items()
+        }
         shared = [squares.pop(name) for name in SHARED if name in squares]
         own = self.mesh.over_latents(torch.stack(list(squares.values())).sum())
-        norm = (own + torch.stack(shared).sum()).sqrt()
+        return (own + torch.stack(shared).sum()).sqrt()
+
+    def _clip(self) -> Tensor:
+        """The norm of the whole gradient; with `grad_clip` it is scaled down to that."""
+        norm = self._norm()
         if self.config.grad_clip is not None:
             factor = (self.config.grad_clip / norm.clamp(min=1e-12)).clamp(max=1.0)
             for parameter in self.p.all():
@@ -139,17 +160,37 @@ class Run:
             norm = norm * factor
         return norm
 
-    def _update(self, lr: float) -> None:
+    def _update(self, lr: float) -> Tensor | None:
+        """One step of the optimiser; where the compiled one serves, the squared norms of the decoder's gradient."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["factor"]
         self.optimizer.step()
-        if self.config.unit_decoder:
+        dec_squares = None
+        if self.held:
+            dec_squares = self._step_decoder(lr)
+        elif self.config.unit_decoder:
             hold_norm(self.p, self.config.decoder_norm)
         if self.mean is not None:
             assert self.config.ema is not None
             # A short memory at first, so that the mean does not remember the random start.
             share = 1 - min(self.config.ema, (1 + self.step) / (10 + self.step))
             torch._foreach_lerp_(self.mean.all(), self.p.all(), share)
+        return dec_squares
+
+    def _step_decoder(self, lr: float) -> Tensor:
+        from .compiled_adam import step
+
+        dec, defaults = self.p.dec, self.optimizer.defaults
+        return step(
+            dec,
+            grad(dec),
+            self.optimizer.state[dec],
+            norm=self.config.decoder_norm,
+            lr=lr,
+            betas=defaults["betas"],
+            eps=defaults["eps"],
+            decay=self.config.weight_decay,
+        )
 
     def _point(self, lr: float, norm: Tensor, batch: Batch, result: StepResult) -> Point:
         window, mesh, variance = self.window, self.mesh, self.scaling.variance
@@ -275,6 +316,7 @@ class Run:
             "density": list(self.density),
             "notes": list(self.notes),
             "threads": torch.get_num_threads(),
+            "compiled": self.compiled,
         }
 
     def _numbers(self, local: Tensor) -> Tensor:
@@ -292,7 +334,8 @@ class Run:
         parameters = Parameters(named.pop("enc"), named.pop("dec"), named.pop("b_enc"), named.pop("b_dec"), named)
         scales = state["scaling"]
         scaling = Scaling(scales["in"], scales["out"], scales["variance"])
-        run = cls(cfg, config, parameters, scaling, device, mesh)
+        # Earlier versions had no compiled kernels, and did not say so.
+        run = cls(cfg, config, parameters, scaling, device, mesh, compiled=state.get("compiled", False))
 
         def own(name: str, tensor: Tensor) -> Tensor:
             part = tensor if name in SHARED or tensor.ndim == 0 else mesh.latents(tensor)
@@ -345,8 +388,10 @@ def _point(row: list[float]) -> Point:
     return Point(**values | {name: int(values[name]) for name in ("step", "tokens", "dead")})
 
 
-def _optimizer(p: Parameters, config: TrainConfig) -> torch.optim.Optimizer:
-    """Adam or AdamW, fused; thresholds have their own learning rate, and only matrices decay."""
+def _optimizer(p: Parameters, config: TrainConfig, skip: str | None = None) -> torch.optim.Optimizer:
+    """Adam or AdamW, fused; thresholds have their own learning rate, and only matrices decay.
+
+    `skip`: the tensor that the optimiser keeps moments for and leaves as it is."""
     groups = [
         {
             "params": [tensor],
@@ -354,6 +399,7 @@ def _optimizer(p: Parameters, config: TrainConfig) -> torch.optim.Optimizer:
             "weight_decay": config.weight_decay if tensor.ndim == 2 else 0.0,
         }
         for name, tensor in p.named().items()
+        if name != skip
     ]
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
     assert config.lr is not None
