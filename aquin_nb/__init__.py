@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from . import errors
-    from .alignment import SaeAlign
+    from .alignment import SaeAlign, open_alignment
     from .collection import Activations, open_activations
     from .difference import SaeDiff
     from .engine.models import fetch, load_model
@@ -45,6 +45,7 @@ __all__ = [
     "load_dictionary",
     "load_model",
     "open_activations",
+    "open_alignment",
     "open_capture",
     "open_sweep",
     "open_training",
@@ -69,6 +70,7 @@ _HOMES = {
     "load_dictionary": ".engine.sae",
     "load_model": ".engine.models",
     "open_activations": ".collection",
+    "open_alignment": ".alignment",
     "open_capture": ".results",
     "open_sweep": ".sweep",
     "open_training": ".results",

@@ -145,7 +145,13 @@ def _parser() -> argparse.ArgumentParser:
     align = sae.add_parser("align", help="match the features of two dictionaries")
     align.add_argument("a")
     align.add_argument("b")
-    align.add_argument("--max-features", type=int)
+    align.add_argument(
+        "--on", default="decoder", choices=["decoder", "encoder", "both", "firings"], help="what is compared"
+    )
+    align.add_argument("--activations", help="a store or capture to encode: tells dead features; for --on firings")
+    align.add_argument("--rows", type=int, default=32_768, help="how many of its rows")
+    align.add_argument("--max-features", type=int, help="only the first that many of each")
+    align.add_argument("--time-limit", type=float, help="seconds; then the best matching so far, with its proven gap")
     _places(align)
     align.set_defaults(run=_align)
     return parser
@@ -375,7 +381,11 @@ def _diff(args: argparse.Namespace) -> None:
 def _align(args: argparse.Namespace) -> None:
     from .session import sae_align
 
-    print(sae_align(args.a, args.b, max_features=args.max_features, name=args.name, output=args.output))
+    found = sae_align(
+        args.a, args.b, on=args.on, activations=args.activations, rows=args.rows, max_features=args.max_features,
+        time_limit=args.time_limit, name=args.name, output=args.output,
+    )  # fmt: skip
+    print(found)
 
 
 if __name__ == "__main__":

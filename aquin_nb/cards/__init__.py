@@ -1,6 +1,6 @@
 """What a run says: the typed, versioned records that every view and the board render. Imports nothing else of ours."""
 
-from .align import FeaturePair, SaeAlignCard
+from .align import AlignedFeature, AlignThresholds, FeaturePair, Neighbour, SaeAlignCard
 from .base import (
     Artifact,
     Card,
@@ -32,6 +32,8 @@ from .kinds import (
 __all__ = [
     "ActivationCaptureCard",
     "ActivationStoreCard",
+    "AlignThresholds",
+    "AlignedFeature",
     "AnyCard",
     "Artifact",
     "Card",
@@ -43,6 +45,7 @@ __all__ = [
     "FeaturePair",
     "LayerNorms",
     "ModelRef",
+    "Neighbour",
     "ProbePreview",
     "Progress",
     "SaeAlignCard",

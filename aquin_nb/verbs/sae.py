@@ -224,14 +224,27 @@ class SaeVerbs:
         a: SparseAutoencoder | SaeTrain | str | Path,
         b: SparseAutoencoder | SaeTrain | str | Path | None = None,
         *,
+        on: Literal["decoder", "encoder", "both", "firings"] = "decoder",
+        activations: Any = None,
+        texts: Sequence[str] | None = None,
+        rows: int = 32_768,
         max_features: int | None = None,
+        thresholds: Any = None,
+        time_limit: float | None = None,
         name: str | None = None,
         output: str | Path | None = None,
     ) -> SaeAlign:
-        """`align(other)`: the bound dictionary against another one; `align(a, b)`: any two. See `sae_align`.
+        """`align(other)`: the bound dictionary against another one; `align(a, b)`: any two. See `aquin_nb.sae_align`.
+
+        `texts` run through the session's model.
 
         Raises:
             SessionError: only one was given and none is bound.
+            DictionaryError, StoreError, ProbeError, OutOfMemory, OutputError: as `sae_align`.
         """
         left, right = (self._session.bound()[0], a) if b is None else (a, b)
-        return sae_align(left, right, max_features=max_features, name=name, output=output)
+        model = None if texts is None else self._session.model
+        return sae_align(
+            left, right, on=on, activations=activations, texts=texts, model=model, rows=rows, max_features=max_features,
+            thresholds=thresholds, time_limit=time_limit, name=name, output=output,
+        )  # fmt: skip

@@ -9,6 +9,7 @@ import pandas as pd
 
 from aquin_nb.cards import (
     ActivationCaptureCard,
+    AlignedFeature,
     Artifact,
     Card,
     CheckpointRef,
@@ -18,6 +19,7 @@ from aquin_nb.cards import (
     FeaturePair,
     LayerNorms,
     ModelRef,
+    Neighbour,
     ProbePreview,
     SaeAlignCard,
     SaeDiffCard,
@@ -96,11 +98,23 @@ def every_kind() -> list[tuple[Card, dict[str, pd.DataFrame]]]:
     )  # fmt: skip
     top = [FeatureDelta(**row) for row in features.drop(columns="changed").to_dict("records")]
     diff = SaeDiffCard(name=HOSTILE, model=MODEL, layer=3, dictionary=DICTIONARY, n_features=3, n_changed=2, top=top)
-    pairs = pd.DataFrame({"a": [0, 1], "b": [1, 0], "cosine": [0.9, -0.2], "kind": [HOSTILE, "weak"]})
+    pairs = pd.DataFrame(
+        {
+            "a": [0, 1], "b": [1, 0], "cosine": [0.9, -0.2], "class_a": [HOSTILE, "weak"],
+            "class_b": ["shared", "weak"], "margin": [0.3, float("inf")],
+        }
+    )  # fmt: skip
     ends = [FeaturePair(a=0, b=1, cosine=0.9)]
+    near = [Neighbour(feature=1, cosine=0.1)]
+    weak = [
+        AlignedFeature(feature=0, label=HOSTILE, neighbours=near, partner=1, cosine=0.1, margin=0.0),
+        AlignedFeature(feature=1, label="weak", neighbours=near),
+    ]
     align = SaeAlignCard(
         name=HOSTILE, a=DICTIONARY, b=DICTIONARY, n_pairs=2, histogram=[0] * 15 + [1] + [0] * 22 + [1, 0],
-        weakest=ends, strongest=ends,
+        weakest=ends, strongest=ends, weakest_a=weak, weakest_b=weak, classes_a={"shared": 1, "weak": 1},
+        classes_b={"shared": 1}, dead_by=HOSTILE, sample=HOSTILE, verdict=HOSTILE, null_line=0.2, n_a=2, n_b=1,
+        exchangeable_low=1.0,
     )  # fmt: skip
     probes = pd.DataFrame({"text": [HOSTILE, "plain"], HOSTILE: [HOSTILE, 1984], "nothing": [None, float("nan")]})
     capture = ActivationCaptureCard(

@@ -470,21 +470,43 @@ export interface FeatureDelta {
   rate_checkpoint: number;
 }
 /**
- * Two dictionaries matched one to one by the direction of their decoder rows.
+ * Two dictionaries matched one to one, by direction or by what their features fire on.
  */
 export interface SaeAlignCard {
   a: DictionaryRef;
+  /**
+   * pairs that encoders and decoders agree on
+   */
+  agreement: number | null;
   artifacts: Artifact[];
   b: DictionaryRef;
   /**
    * no matching has a larger sum
    */
   bound: number;
+  /**
+   * features of a by class
+   */
+  classes_a: {
+    [k: string]: number;
+  };
+  classes_b: {
+    [k: string]: number;
+  };
   created_at: string;
+  dead_by: string;
   error: ErrorInfo | null;
+  /**
+   * of the pairs from tau on
+   */
+  exchangeable_high: number | null;
+  /**
+   * of the pairs below tau, those without a proven margin of 0.01
+   */
+  exchangeable_low: number | null;
   finished_at: string | null;
   /**
-   * bound - objective; 0 from an exact solver
+   * bound - objective; 0 when certified
    */
   gap: number;
   /**
@@ -493,29 +515,85 @@ export interface SaeAlignCard {
   histogram: number[];
   id: string;
   kind: "saeAlign";
+  /**
+   * over pairs of which neither is dead
+   */
+  live_mean_cosine: number | null;
   mean_cosine: number;
+  /**
+   * mean best cosine of the features of a (MMCS)
+   */
+  mean_max_a: number | null;
+  mean_max_b: number | null;
   median_cosine: number;
   model: ModelRef | null;
+  /**
+   * features that are the nearest of their nearest
+   */
+  mutual: number | null;
+  /**
+   * features looked at
+   */
+  n_a: number;
+  n_b: number;
   n_pairs: number;
+  /**
+   * pairs with a false discovery rate of at most 0.01
+   */
+  n_significant: number;
   name: string;
   /**
    * what a reader must know: exclusions, fallbacks, limits
    */
   notes: string[];
+  null_covariance: number | null;
+  null_isotropic: number | null;
+  /**
+   * an unrelated feature's best cosine, 99 %
+   */
+  null_line: number | null;
+  /**
+   * its median
+   */
+  null_typical: number | null;
   /**
    * sum of matched cosines
    */
   objective: number;
+  /**
+   * what is compared; by firings, cosines are correlations
+   */
+  on: "decoder" | "encoder" | "both" | "firings";
   progress: Progress;
+  /**
+   * of matched cosines, by percent
+   */
+  quantiles: {
+    [k: string]: number;
+  };
+  /**
+   * rows of activations that were encoded, where there were
+   */
+  sample: string;
   schema_version: 1;
   share_above_0_7: number;
   share_above_0_9: number;
   started_at: string | null;
   status: "queued" | "running" | "completed" | "failed" | "cancelled";
   strongest: FeaturePair[];
+  thresholds: AlignThresholds;
+  /**
+   * optimal, or how far from it at most
+   */
+  verdict: string;
   weakest: FeaturePair[];
   /**
-   * latents of a without a direction, left out
+   * living features of a whose nearest neighbour is least similar
+   */
+  weakest_a: AlignedFeature[];
+  weakest_b: AlignedFeature[];
+  /**
+   * latents of a that took no part: without a direction, or silent
    */
   zero_a: number;
   zero_b: number;
@@ -524,6 +602,45 @@ export interface FeaturePair {
   a: number;
   b: number;
   cosine: number;
+  /**
+   * certified loss if the pair were forbidden
+   */
+  margin: number | null;
+}
+/**
+ * Where one class ends and the next begins; see `Thresholds` of the engine.
+ */
+export interface AlignThresholds {
+  claim: number;
+  gain: number;
+  level: number;
+  regret: number;
+  span: number;
+  tau: number;
+}
+/**
+ * A feature, what is near it in the other dictionary, and what it was matched with.
+ */
+export interface AlignedFeature {
+  /**
+   * with the partner
+   */
+  cosine: number | null;
+  feature: number;
+  /**
+   * its class
+   */
+  label: string;
+  margin: number | null;
+  /**
+   * of the other dictionary, nearest first
+   */
+  neighbours: Neighbour[];
+  partner: number | null;
+}
+export interface Neighbour {
+  cosine: number;
+  feature: number;
 }
 /**
  * One locked model and the dictionary bound to it.

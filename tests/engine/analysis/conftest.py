@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import torch
 from aquin_nb.engine.activations.captured import CaptureData, read_capture
 from aquin_nb.engine.activations.probes import Probe
 from aquin_nb.files import sha256
+
+sys.path.insert(0, str(Path(__file__).parent))  # relations, shared by the tests of alignments
 
 MakeCapture = Callable[..., CaptureData]
 
