@@ -18,28 +18,33 @@ if TYPE_CHECKING:
     from . import errors
     from .alignment import SaeAlign, open_alignment
     from .collection import Activations, open_activations
-    from .difference import SaeDiff
+    from .difference import SaeDiff, SaeTrajectory, open_diff, open_trajectory
     from .engine.models import fetch, load_model
     from .engine.sae import SparseAutoencoder, TrainConfig, load_dictionary
     from .jobs import Job
     from .results import Capture, SaeTrain, open_capture, open_training
     from .session import Session, sae_align
+    from .stability import DictionaryComparison
     from .sweep import SaeSweep, open_sweep
     from .verbs.bare import sae_resume, sae_train
     from .verbs.compare import compare_captures
+    from .verbs.dictionaries import compare_dictionaries
 
 __all__ = [
     "Activations",
     "Capture",
+    "DictionaryComparison",
     "Job",
     "SaeAlign",
     "SaeDiff",
     "SaeSweep",
     "SaeTrain",
+    "SaeTrajectory",
     "Session",
     "SparseAutoencoder",
     "TrainConfig",
     "compare_captures",
+    "compare_dictionaries",
     "errors",
     "fetch",
     "load_dictionary",
@@ -47,8 +52,10 @@ __all__ = [
     "open_activations",
     "open_alignment",
     "open_capture",
+    "open_diff",
     "open_sweep",
     "open_training",
+    "open_trajectory",
     "sae_align",
     "sae_resume",
     "sae_train",
@@ -57,23 +64,28 @@ __all__ = [
 _HOMES = {
     "Activations": ".collection",
     "Capture": ".results",
+    "DictionaryComparison": ".stability",
     "Job": ".jobs",
     "SaeAlign": ".alignment",
     "SaeDiff": ".difference",
     "SaeSweep": ".sweep",
     "SaeTrain": ".results",
+    "SaeTrajectory": ".difference",
     "Session": ".session",
     "SparseAutoencoder": ".engine.sae",
     "TrainConfig": ".engine.sae",
     "compare_captures": ".verbs.compare",
+    "compare_dictionaries": ".verbs.dictionaries",
     "fetch": ".engine.models",
     "load_dictionary": ".engine.sae",
     "load_model": ".engine.models",
     "open_activations": ".collection",
     "open_alignment": ".alignment",
     "open_capture": ".results",
+    "open_diff": ".difference",
     "open_sweep": ".sweep",
     "open_training": ".results",
+    "open_trajectory": ".difference",
     "sae_align": ".session",
     "sae_resume": ".verbs.bare",
     "sae_train": ".verbs.bare",

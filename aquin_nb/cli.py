@@ -135,12 +135,18 @@ def _parser() -> argparse.ArgumentParser:
 
     diff = sae.add_parser("diff", help="a fine-tuned checkpoint through a dictionary")
     _model(diff)
-    diff.add_argument("checkpoint")
+    diff.add_argument("checkpoint", help=".pt, .safetensors, folder of weights, LoRA adapter or slug")
     diff.add_argument("prompts", help="JSON or JSONL file")
-    diff.add_argument("--sae", required=True, help="dictionary file")
-    diff.add_argument("--layer", type=int)
-    _places(diff)
+    diff.add_argument("--by", help="a metadata key of the prompts: compare each of its values too")
+    _diffed(diff)
     diff.set_defaults(run=_diff)
+
+    trajectory = sae.add_parser("trajectory", help="several checkpoints of a training run through a dictionary")
+    _model(trajectory)
+    trajectory.add_argument("prompts", help="JSON or JSONL file")
+    trajectory.add_argument("checkpoints", nargs="+", help="as for diff")
+    _diffed(trajectory)
+    trajectory.set_defaults(run=_trajectory)
 
     align = sae.add_parser("align", help="match the features of two dictionaries")
     align.add_argument("a")
@@ -162,6 +168,14 @@ def _model(parser: argparse.ArgumentParser, dtype: str = "--dtype", default: str
     parser.add_argument("--device", default="auto")
     parser.add_argument(dtype, dest="dtype", default="auto", help="of the model's weights")
     parser.add_argument("--backend", default="transformer-lens", choices=["transformer-lens", "huggingface"])
+
+
+def _diffed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--sae", required=True, help="dictionary file")
+    parser.add_argument("--layer", type=int)
+    parser.add_argument("--threshold", type=float, help="|delta| from which a feature counts as changed")
+    parser.add_argument("--fdr", type=float, default=0.05, help="false discovery rate of changed features")
+    _places(parser)
 
 
 def _places(parser: argparse.ArgumentParser) -> None:
@@ -371,11 +385,13 @@ def _resume(args: argparse.Namespace) -> None:
 
 
 def _diff(args: argparse.Namespace) -> None:
-    print(
-        _session(args).sae.diff(
-            args.checkpoint, args.prompts, layer=args.layer, sae=args.sae, name=args.name, output=args.output
-        )
-    )
+    keys = ["layer", "sae", "by", "threshold", "fdr", "name", "output"]
+    print(_session(args).sae.diff(args.checkpoint, args.prompts, **{key: getattr(args, key) for key in keys}))
+
+
+def _trajectory(args: argparse.Namespace) -> None:
+    keys = ["layer", "sae", "threshold", "fdr", "name", "output"]
+    print(_session(args).sae.trajectory(args.checkpoints, args.prompts, **{key: getattr(args, key) for key in keys}))
 
 
 def _align(args: argparse.Namespace) -> None:

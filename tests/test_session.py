@@ -106,9 +106,12 @@ def test_diff(session: aquin_nb.Session, trained: aquin_nb.SaeTrain, checkpoint:
     prompts = [*TEXTS[:2], "The function returns a list."]
     diff = session.sae.diff(checkpoint, prompts)
     assert list(diff.frame.columns) == [
-        "feature", "mean_base", "mean_checkpoint", "delta", "rate_base", "rate_checkpoint", "changed",
+        "feature", "mean_base", "mean_checkpoint", "delta", "mean_on_base", "mean_on_checkpoint", "rate_base",
+        "rate_checkpoint", "probes", "p", "q", "changed",
     ]  # fmt: skip
-    assert diff.n_changed == diff.frame["changed"].sum() > 0
+    assert diff.n_changed == diff.frame["changed"].sum() == 0
+    assert diff.card.n_over == (diff.frame["delta"].abs() >= diff.card.threshold).sum() > 0
+    assert any("3 probes are too few" in note for note in diff.card.notes)
     assert diff.max_abs_delta == pytest.approx(diff.frame["delta"].abs().max())
     assert diff.card.model is not None
     assert diff.card.model.checkpoint is not None
@@ -117,7 +120,8 @@ def test_diff(session: aquin_nb.Session, trained: aquin_nb.SaeTrain, checkpoint:
     model, sae = session.model, trained.dictionary
     tokens = model.tokenize(prompts)
     f = sae.encode(model.residuals(tokens, [3])[3][tokens.analysed])
-    torch.testing.assert_close(torch.tensor(diff.frame["mean_base"].to_numpy()), f.double().mean(0))
+    mean_base = torch.tensor(diff.frame["mean_base"].to_numpy())
+    torch.testing.assert_close(mean_base, f.double().mean(0), rtol=1e-5, atol=1e-6)
     assert diff.card.n_tokens == len(f)
 
 
@@ -132,6 +136,9 @@ def test_a_checkpoint_of_zero_steps_changes_nothing(
     diff = session.sae.diff(tmp_path / "same.pt", TEXTS[:1], sae=trained)
     assert diff.n_changed == 0
     assert diff.max_abs_delta == 0
+    assert diff.card.same == "weights"
+    assert "No change: the checkpoint's weights equal" in repr(diff)
+    assert "No change" in diff.html()
 
 
 def test_results_have_a_face_and_save(trained: aquin_nb.SaeTrain, tmp_path: Path) -> None:

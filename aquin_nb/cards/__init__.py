@@ -12,7 +12,7 @@ from .base import (
     Progress,
     Status,
 )
-from .diff import FeatureDelta, SaeDiffCard
+from .diff import CohortDelta, FeatureDelta, FeaturePath, SaeDiffCard, SaeTrajectoryCard, TrajectoryStop
 from .kinds import (
     ActivationCaptureCard,
     ActivationStoreCard,
@@ -38,11 +38,13 @@ __all__ = [
     "Artifact",
     "Card",
     "CheckpointRef",
+    "CohortDelta",
     "CorpusRef",
     "DictionaryRef",
     "ErrorInfo",
     "FeatureDelta",
     "FeaturePair",
+    "FeaturePath",
     "LayerNorms",
     "ModelRef",
     "Neighbour",
@@ -52,6 +54,7 @@ __all__ = [
     "SaeDiffCard",
     "SaeSweepCard",
     "SaeTrainCard",
+    "SaeTrajectoryCard",
     "SessionCard",
     "SiteStatistics",
     "Status",
@@ -59,4 +62,5 @@ __all__ = [
     "TrainCheckpoint",
     "TrainMetrics",
     "TrainSettings",
+    "TrajectoryStop",
 ]

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from .align import SaeAlignCard
 from .base import Card, CorpusRef, DictionaryRef, FiniteFloat, Record, Share
-from .diff import SaeDiffCard
+from .diff import SaeDiffCard, SaeTrajectoryCard
 
 Verdict = Literal["usable", "weak", "smoke test only"]
 Architecture = Literal["topk", "batchtopk", "relu", "jumprelu", "gated", "matryoshka"]
@@ -226,6 +226,7 @@ AnyCard = Annotated[
     | SaeTrainCard
     | SaeSweepCard
     | SaeDiffCard
+    | SaeTrajectoryCard
     | SaeAlignCard
     | SessionCard,
     Field(discriminator="kind"),

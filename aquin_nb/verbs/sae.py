@@ -1,4 +1,4 @@
-"""The verbs about dictionaries: `session.sae.train`, `.resume`, `.diff` and `.align`."""
+"""The verbs about dictionaries: `session.sae.train`, `.resume`, `.sweep`, `.diff`, `.trajectory` and `.align`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..alignment import SaeAlign
-from ..difference import SaeDiff
+from ..difference import SaeDiff, SaeTrajectory
 from ..engine.sae import Architecture, SparseAutoencoder, TrainConfig
 from ..jobs import Job
 from ..results import SaeTrain
 from ..sweep import SaeSweep
 from .align import sae_align
-from .diff import sae_diff
+from .diff import sae_diff, sae_trajectory
 from .sweep import sae_sweep
 from .train import session_resume, session_train
 
@@ -202,22 +202,84 @@ class SaeVerbs:
         *,
         layer: int | None = None,
         sae: SparseAutoencoder | SaeTrain | str | Path | None = None,
+        by: str | None = None,
+        threshold: float | None = None,
+        fdr: float = 0.05,
         name: str | None = None,
         output: str | Path | None = None,
     ) -> SaeDiff:
         """Base and fine-tuned checkpoint through one dictionary, on the same tokens.
 
+        A feature has changed when its mean activation moves by `threshold` or more and in one direction across probes:
+        p is that of a sign-flip test over probes, q its false discovery rate (`engine.analysis.contrast.Contrast`).
+
         Args:
-            checkpoint: `{step, state_dict}` in a `.pt`, or a published fine-tune's folder or slug.
-            prompts: as `capture_activations`.
+            checkpoint: `{step, state_dict}` in a `.pt`, a `.safetensors` file, a folder of weights, a LoRA adapter's
+                folder (needs peft), or a published fine-tune's slug.
+            prompts: as `capture_activations`; 50 probes or more, different ones, to tell changes from chance.
             sae: default: the bound dictionary. layer: default: the dictionary's own.
+            by: a metadata key: the same comparison for each of its values; also later, `.cohorts(key)`.
+            threshold: on |delta|; default: a tenth of the mean activation of the features alive in either model.
+            fdr: on q.
             output: a folder that does not exist yet or is empty; default `$AQUIN_HOME/diff/<name>`.
 
         Raises:
             SessionError: no dictionary is bound and none is given.
-            CheckpointError, ProbeError, DictionaryError, OutputError.
+            ProbeError: a prompt without a token to look at, by its row; no prompt has the key `by`.
+            CheckpointError, ModelError, DictionaryError, OutputError, AquinError: a threshold or an FDR that is none.
+
+        >>> diff = session.sae.diff("tuned.pt", "probes.jsonl", by="language")       # doctest: +SKIP
+        >>> diff.n_changed, diff.advice, diff.drivers(412).frame                      # doctest: +SKIP
         """
-        return sae_diff(self._session, checkpoint, prompts, layer=layer, sae=sae, name=name, output=output)
+        return sae_diff(
+            self._session,
+            checkpoint,
+            prompts,
+            layer=layer,
+            sae=sae,
+            by=by,
+            threshold=threshold,
+            fdr=fdr,
+            name=name,
+            output=output,
+        )
+
+    def trajectory(
+        self,
+        checkpoints: Sequence[str | Path],
+        prompts: str | Path | Sequence[Any],
+        *,
+        layer: int | None = None,
+        sae: SparseAutoencoder | SaeTrain | str | Path | None = None,
+        threshold: float | None = None,
+        fdr: float = 0.05,
+        name: str | None = None,
+        output: str | Path | None = None,
+    ) -> SaeTrajectory:
+        """Several checkpoints of one training run against their base: when does which feature change?
+
+        The base is run once and each checkpoint once; one checkpoint is in memory at a time. They are shown in the
+        order of the steps they name.
+
+        Args:
+            checkpoints: each as in `diff`. The others: as in `diff`; default output `$AQUIN_HOME/trajectory/<name>`.
+
+        Raises:
+            CheckpointError: no list, an empty one, or as `diff`; the others as `diff`.
+
+        >>> session.sae.trajectory(["step100.pt", "step200.pt"], "probes.jsonl").figure()    # doctest: +SKIP
+        """
+        return sae_trajectory(
+            self._session,
+            checkpoints,
+            prompts,
+            layer=layer,
+            sae=sae,
+            threshold=threshold,
+            fdr=fdr,
+            name=name,
+            output=output,
+        )
 
     def align(
         self,

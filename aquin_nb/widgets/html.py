@@ -22,6 +22,7 @@ from ..cards import (
     SaeDiffCard,
     SaeSweepCard,
     SaeTrainCard,
+    SaeTrajectoryCard,
     SessionCard,
 )
 from ..errors import AquinError
@@ -33,6 +34,7 @@ from .diff import diff_snapshot
 from .protocol import COLUMNS, METRICS
 from .tables import table
 from .text import esc, script_json
+from .trajectory import trajectory_snapshot
 
 FRAMES: Final = {
     "saeTrain": "history",
@@ -40,6 +42,7 @@ FRAMES: Final = {
     "activationStore": "sites",
     "saeSweep": "layers",
     "saeDiff": "features",
+    "saeTrajectory": "features",
     "saeAlign": "pairs",
 }
 """The frame that each kind of result may show beside its card."""
@@ -95,6 +98,8 @@ def _body(card: Card, data: pd.DataFrame | None) -> str:
         return snapshots.sweep(card)
     if isinstance(card, SaeDiffCard):
         return diff_snapshot(card, data)
+    if isinstance(card, SaeTrajectoryCard):
+        return trajectory_snapshot(card)
     if isinstance(card, SaeAlignCard):
         return align_snapshot(card, data)
     if isinstance(card, SessionCard):

@@ -1,7 +1,14 @@
 // Generated from aquin_nb/cards/schema by `npm run types`; do not edit.
 
 export type AnyCard =
-  ActivationCaptureCard | ActivationStoreCard | SaeTrainCard | SaeSweepCard | SaeDiffCard | SaeAlignCard | SessionCard;
+  | ActivationCaptureCard
+  | ActivationStoreCard
+  | SaeTrainCard
+  | SaeSweepCard
+  | SaeDiffCard
+  | SaeTrajectoryCard
+  | SaeAlignCard
+  | SessionCard;
 export type JsonValue = unknown;
 
 /**
@@ -420,10 +427,28 @@ export interface SweepMember {
  * Base and fine-tuned checkpoint seen through one dictionary, on the same tokens.
  */
 export interface SaeDiffCard {
+  /**
+   * what to do with the dictionary, from the two FVU
+   */
+  advice: ("keep" | "align" | "retrain") | null;
+  advice_reason: string;
   artifacts: Artifact[];
+  /**
+   * the metadata key of the cohorts
+   */
+  by: string | null;
+  /**
+   * features shown by cohort: changed in one, largest |delta| first
+   */
+  cohort_features: number[];
+  cohorts: CohortDelta[];
   created_at: string;
   dictionary: DictionaryRef | null;
   error: ErrorInfo | null;
+  /**
+   * and a q of this at most; none before version 0.2
+   */
+  fdr: number | null;
   finished_at: string | null;
   /**
    * how well the dictionary reconstructs the base
@@ -441,6 +466,107 @@ export interface SaeDiffCard {
   model: ModelRef | null;
   n_changed: number;
   n_features: number;
+  /**
+   * features with |delta| ≥ threshold, whatever their q
+   */
+  n_over: number | null;
+  n_prompts: number;
+  /**
+   * features with enough probes that differ to have a q
+   */
+  n_tested: number | null;
+  n_tokens: number;
+  name: string;
+  /**
+   * what a reader must know: exclusions, fallbacks, limits
+   */
+  notes: string[];
+  progress: Progress;
+  /**
+   * what is equal bit for bit, if anything
+   */
+  same: "" | "weights" | "activations";
+  schema_version: 1;
+  started_at: string | null;
+  status: "queued" | "running" | "completed" | "failed" | "cancelled";
+  /**
+   * a changed feature has |delta| of this at least
+   */
+  threshold: number;
+  /**
+   * changed ones first, then by |delta|; all are in the frame
+   */
+  top: FeatureDelta[];
+}
+/**
+ * The same comparison among the probes with one value of a metadata key.
+ */
+export interface CohortDelta {
+  /**
+   * whether each of them changed within the cohort
+   */
+  changed: boolean[];
+  cohort: string;
+  /**
+   * of the features in `cohort_features`, in their order
+   */
+  deltas: number[];
+  mean_abs_delta: number;
+  n_changed: number;
+  n_over: number;
+  n_prompts: number;
+  n_tested: number;
+  n_tokens: number;
+}
+export interface FeatureDelta {
+  changed: boolean | null;
+  delta: number;
+  feature: number;
+  /**
+   * over all analysed tokens, or texts, silent ones included
+   */
+  mean_base: number;
+  mean_checkpoint: number;
+  /**
+   * over those on which it fires
+   */
+  mean_on_base: number | null;
+  mean_on_checkpoint: number | null;
+  /**
+   * sign-flip test over probes
+   */
+  p: number | null;
+  /**
+   * probes on which it differs
+   */
+  probes: number | null;
+  /**
+   * false discovery rate; none where it could not be tested
+   */
+  q: number | null;
+  rate_base: number;
+  rate_checkpoint: number;
+  /**
+   * some tokens on which it changes most
+   */
+  tokens: string[];
+}
+/**
+ * Checkpoints along a training run against its base, through one dictionary.
+ */
+export interface SaeTrajectoryCard {
+  artifacts: Artifact[];
+  created_at: string;
+  dictionary: DictionaryRef | null;
+  error: ErrorInfo | null;
+  fdr: number;
+  finished_at: string | null;
+  fvu_base: number | null;
+  id: string;
+  kind: "saeTrajectory";
+  layer: number;
+  model: ModelRef | null;
+  n_features: number;
   n_prompts: number;
   n_tokens: number;
   name: string;
@@ -452,22 +578,33 @@ export interface SaeDiffCard {
   schema_version: 1;
   started_at: string | null;
   status: "queued" | "running" | "completed" | "failed" | "cancelled";
-  /**
-   * |delta| above which a feature counts as changed
-   */
+  stops: TrajectoryStop[];
   threshold: number;
   /**
-   * largest |delta| first; all are in the frame
+   * changed at a checkpoint first, then by the largest |delta| of all
    */
-  top: FeatureDelta[];
+  top: FeaturePath[];
 }
-export interface FeatureDelta {
-  delta: number;
+/**
+ * One checkpoint of a training run, compared with the base.
+ */
+export interface TrajectoryStop {
+  advice: ("keep" | "align" | "retrain") | null;
+  checkpoint: CheckpointRef;
+  fvu: number | null;
+  max_abs_delta: number;
+  mean_abs_delta: number;
+  n_changed: number;
+  n_over: number;
+  step: number;
+}
+export interface FeaturePath {
+  /**
+   * one a checkpoint
+   */
+  deltas: number[];
   feature: number;
   mean_base: number;
-  mean_checkpoint: number;
-  rate_base: number;
-  rate_checkpoint: number;
 }
 /**
  * Two dictionaries matched one to one, by direction or by what their features fire on.

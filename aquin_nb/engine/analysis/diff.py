@@ -4,146 +4,178 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import nn
 
 from ...control import Control
-from ...errors import DictionaryError, ModelError, ProbeError
-from ..models import Model, Tokens
+from ...errors import DictionaryError, ModelError
+from ..models import Model
 from ..sae.dictionary import SparseAutoencoder
+from .contrast import FDR, Contrast, check_levels, contrast
+from .drivers import TopTokens, with_context
+from .passages import Batch, Passages, vectors
+from .significance import Ints
+from .sums import Sums, SumsWriter
+from .tally import Active, Tally
+from .validity import Advice, advise
 
-BATCH_PROMPTS = 16
-ENCODE_ROWS = 1024
-CHANGED_SHARE = 0.1
-POOR_FVU = 0.5
+LISTED = 500
+"""Features whose tokens are kept with their context: the changed ones, then those with the largest |delta|."""
+BASE, CHECKPOINT = "base", "checkpoint"  # folders of sums
 
 
 @dataclass
 class Diff:
-    """frame: one row a feature, `feature, mean_base, mean_checkpoint, delta, rate_base, rate_checkpoint, changed`.
+    """What `diff` found.
 
-    Means are over all analysed tokens (or texts), silent ones included; a rate is the share of them on which the
-    feature fires. `changed` marks |delta| > threshold, a tenth of the mean activation of the features alive in either.
+    Attributes:
+        contrast: the frame, threshold, FDR and counts; see `Contrast`.
+        rows: analysed tokens of every probe, int64 [probes] (1 each for texts).
+        tokens: the tokens on which the listed features change most; columns as `drivers.TOKEN_COLUMNS`. Empty for an
+            embedding model, whose rows are whole texts.
+        fvu_base, fvu_checkpoint: fraction of variance unexplained; None where the rows do not vary.
+        advice: "keep", "align" or "retrain"; why: the sentence. See `validity.advise`.
+        same: "weights" where base and checkpoint are equal bit for bit, "activations" where only what this layer gives
+            on these probes is, else "".
+        notes: what a reader must know.
     """
 
-    frame: pd.DataFrame
-    threshold: float
-    n_prompts: int
-    n_tokens: int
+    contrast: Contrast
+    rows: Ints
+    tokens: pd.DataFrame
     fvu_base: float | None
     fvu_checkpoint: float | None
+    advice: Advice | None
+    why: str
+    same: str
     notes: list[str] = field(default_factory=list)
-
-
-class _Side:
-    """Running sums of one model's features."""
-
-    def __init__(self, sae: SparseAutoencoder) -> None:
-        self.sae = sae
-        self.total = torch.zeros(sae.cfg.d_sae, dtype=torch.float64)
-        self.fired = torch.zeros(sae.cfg.d_sae, dtype=torch.int64)
-        self.error = 0.0
-        self.square = 0.0
-        self.sum = torch.zeros(sae.cfg.d_in, dtype=torch.float64)
-        self.rows = 0
-
-    def add(self, x: Tensor) -> None:
-        """Take rows [n, d_in]; encoded a slice at a time, because the dense activations are [n, d_sae]."""
-        for rows in torch.split(x, ENCODE_ROWS):
-            self._add(rows)
-
-    def _add(self, x: Tensor) -> None:
-        f = self.sae.encode(x)
-        x = x.float()
-        self.total += f.sum(0).cpu().double()
-        self.fired += (f > 0).sum(0).cpu()
-        self.error += float((x - self.sae.decode(f)).square().sum())
-        self.square += float(x.square().sum().double())
-        self.sum += x.sum(0).cpu().double()
-        self.rows += x.shape[0]
-
-    @property
-    def fvu(self) -> float | None:
-        """None when the rows do not vary (a single one, or copies)."""
-        variance = self.square - float(self.sum.square().sum()) / self.rows
-        return self.error / variance if variance > 1e-6 * self.square else None
 
 
 @torch.no_grad()
 def diff(
     base: Model,
     checkpoint: Model,
-    prompts: Sequence[str],
+    texts: Sequence[str],
     sae: SparseAutoencoder,
     layer: int,
+    folder: Path,
     *,
+    threshold: float | None = None,
+    fdr: float = FDR,
     control: Control | None = None,
 ) -> Diff:
-    """Run both models over `prompts` and compare each feature's mean activation.
+    """Run both models over `texts` and compare what each feature does.
 
     Language models are compared on every token but BOS, position 0 and special ones; embedding models on one
-    mean-pooled vector a text.
+    mean-pooled vector a text. Each probe's sums go to `folder` (`base/` and `checkpoint/`, see `Sums`) as they come, so
+    memory does not grow with the probes but for their tokens.
+
+    Args:
+        threshold, fdr: see `contrast`.
 
     Raises:
         ModelError: the models differ in tokeniser or width.
-        DictionaryError: the dictionary's d_in is not the models' width.
-        ProbeError: no prompt has a token to look at.
+        DictionaryError: the dictionary's d_in is not the models' width, or a model gives NaN or infinity.
+        ProbeError: a probe has no token to look at; names the row.
+        AquinError: a threshold or an FDR that is none.
     """
     control = control or Control()
+    check_levels(threshold, fdr)
+    check_pair(base, checkpoint, sae, layer)
+    passages = Passages(base, texts)
+    top = TopTokens(sae.cfg.d_sae)
+    with SumsWriter(folder / BASE) as left, SumsWriter(folder / CHECKPOINT) as right:
+        tallies = Tally(sae, left), Tally(sae, right)
+        done = 0
+        for batch in passages.batches():
+            before, after = look(base, batch, layer, tallies[0]), look(checkpoint, batch, layer, tallies[1])
+            if base.mode == "llm":
+                top.add(before, after, batch.probes[batch.owner], batch.position)
+            done += len(batch.probes)
+            control.tick("diff", done, len(passages), "probes")
+    found = contrast(
+        Sums.open(folder / BASE), Sums.open(folder / CHECKPOINT), passages.rows, sae.cfg.d_sae,
+        threshold=threshold, fdr=fdr,
+    )  # fmt: skip
+    listed = found.frame.sort_values(["changed", "delta"], key=lambda c: -c.abs(), kind="stable")["feature"][:LISTED]
+    fvu = tallies[0].fvu, tallies[1].fvu
+    advice, why = advise(*fvu)
+    same = _same(base, checkpoint, found)
+    notes = [*said(base, sae, layer, texts, passages), *found.notes]
+    if same == "weights":
+        notes.insert(0, "No change: the checkpoint's weights equal the base model's bit for bit.")
+    elif same:
+        notes.insert(
+            0,
+            f"No change at layer {layer}: the checkpoint's weights differ, and on these probes the output of the layer"
+            " is the same bit for bit. What was trained lies above it; look at a later layer.",
+        )
+    if fvu[0] is None and not sae.cfg.transcoder:
+        notes.append("The prompts give a single vector, or copies of one: there is no variance to explain, so no FVU.")
+    return Diff(found, passages.rows, with_context(top.of(listed), passages, base), *fvu, advice, why, same, notes)
+
+
+def check_pair(base: Model, checkpoint: Model, sae: SparseAutoencoder, layer: int) -> None:
+    """Raise `ModelError` where two models do not read the same tokens, `DictionaryError` where the width differs."""
     if base.info.tokenizer_fingerprint != checkpoint.info.tokenizer_fingerprint:
         raise ModelError("Base and checkpoint have different tokenisers; a diff needs the same tokens on both sides.")
     sae.check_input(base.d_model, f"layer {layer} of {base.info.name}")
-    sides = _Side(sae), _Side(sae)
-    notes: list[str] = []
+
+
+def look(model: Model, batch: Batch, layer: int, tally: Tally) -> Active:
+    """One forward pass through the dictionary.
+
+    Raises:
+        DictionaryError: the model gives NaN or infinity.
+    """
+    active = tally.add(vectors(model, batch.tokens, layer), batch.owner, batch.probes)
+    if not tally.finite:
+        told = model.info.checkpoint
+        name = f"The checkpoint {told.path}" if told else model.info.name
+        raise DictionaryError(f"{name} gives NaN or infinite activations at layer {layer}; nothing was compared.")
+    return active
+
+
+def said(model: Model, sae: SparseAutoencoder, layer: int, texts: Sequence[str], passages: Passages) -> list[str]:
+    """What a reader must know of the probes and of where the dictionary is used."""
+    notes = []
     if sae.cfg.layer is not None and sae.cfg.layer != layer:
         notes.append(f"The dictionary was trained on layer {sae.cfg.layer} and is used on layer {layer}.")
-    for start in range(0, len(prompts), BATCH_PROMPTS):
-        tokens = base.tokenize(prompts[start : start + BATCH_PROMPTS])
-        for side, model in zip(sides, (base, checkpoint), strict=True):
-            x = vectors(model, tokens, layer)
-            if x.shape[0]:
-                side.add(x)
-        control.tick("diff", min(start + BATCH_PROMPTS, len(prompts)), len(prompts), "prompts")
-    left, right = sides
-    if left.rows == 0:
-        raise ProbeError("None of the prompts has a token to look at: each is empty or a single special token.")
-    for side, name in ((left, base.info.name), (right, "the checkpoint")):
-        if not bool(torch.isfinite(side.total).all()):
-            raise DictionaryError(f"{name} gives NaN or infinite activations at layer {layer}; nothing was compared.")
-    means = left.total / left.rows, right.total / right.rows
-    delta = means[1] - means[0]
-    alive = (left.fired > 0) | (right.fired > 0)
-    threshold = CHANGED_SHARE * float(torch.maximum(*means)[alive].mean()) if bool(alive.any()) else 0.0
-    frame = pd.DataFrame(
-        {
-            "feature": range(sae.cfg.d_sae),
-            "mean_base": means[0].numpy(),
-            "mean_checkpoint": means[1].numpy(),
-            "delta": delta.numpy(),
-            "rate_base": (left.fired / left.rows).numpy(),
-            "rate_checkpoint": (right.fired / right.rows).numpy(),
-            "changed": (delta.abs() > threshold).numpy(),
-        }
-    )
-    if left.fvu is None or right.fvu is None:
-        notes.append("The prompts give a single vector, or copies of one: there is no variance to explain, so no FVU.")
-    elif left.fvu > POOR_FVU:
+    if sae.cfg.transcoder:
+        notes.append("The dictionary is a transcoder: it predicts another place, so there is no FVU of its input.")
+    repeated = len(texts) - len(set(texts))
+    if repeated:
         notes.append(
-            f"The dictionary leaves {left.fvu:.0%} of the variance of these prompts unexplained even in the base model:"
-            " they are unlike what it was trained on."
+            f"{repeated:,} of {len(texts):,} probes repeat the text of another. The test takes probes for independent,"
+            " so its p are too small; leave copies out."
         )
-    if left.fvu is not None and right.fvu is not None and right.fvu > 1.5 * left.fvu:
+    if passages.cut:
         notes.append(
-            f"The dictionary explains the checkpoint much less well than the base (FVU {right.fvu:.3f} against"
-            f" {left.fvu:.3f}): deltas describe only the part it can see. Train one on the checkpoint and align."
+            f"{passages.cut:,} of {len(texts):,} probes are longer than {model.text_limit:,} tokens; the rest of them"
+            " was not read."
         )
-    return Diff(frame, threshold, len(prompts), left.rows, left.fvu, right.fvu, notes)
+    return notes
 
 
-def vectors(model: Model, tokens: Tokens, layer: int) -> Tensor:
-    """The rows a dictionary sees: analysed tokens of a language model, or one pooled vector a text. [n, d_model]."""
-    if model.mode == "embedding":
-        return model.pooled(tokens, [layer])[layer]
-    return model.residuals(tokens, [layer])[layer][tokens.analysed.to(model.device)]
+def same_weights(a: Model, b: Model) -> bool:
+    """Whether two models compute with the same weights, bit for bit, whatever files these came from."""
+    first, second = _weights(a), _weights(b)
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def _weights(model: Model) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = {}
+    for path, module in model.backend.modules.items():
+        if isinstance(module, nn.Module) and "." not in path:
+            found |= {f"{path}.{name}": value for name, value in module.named_parameters()}
+    return found
+
+
+def _same(base: Model, checkpoint: Model, found: Contrast) -> str:
+    if bool((np.asarray(found.frame["probes"]) > 0).any()):
+        return ""
+    return "weights" if same_weights(base, checkpoint) else "activations"

@@ -8,7 +8,7 @@ import torch
 from ...errors import ProbeError
 from ..models import Model
 from ..sae.dictionary import SparseAutoencoder
-from .diff import vectors
+from .passages import vectors
 
 
 @torch.no_grad()

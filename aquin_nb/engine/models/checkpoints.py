@@ -1,4 +1,4 @@
-"""Fine-tuned checkpoints: `{step, state_dict}` files and folders of weights, read without running anything in them."""
+"""Fine-tuned checkpoints: files of weights and folders of them, read without running anything in them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ def resolve_checkpoint(checkpoint: str | Path, control: Control | None = None) -
     if entry is None:
         hint = "" if path.suffix or len(path.parts) > 1 else f" {did_you_mean(str(checkpoint), catalogue.slugs())}"
         raise CheckpointError(
-            f"No checkpoint at {path}. Give a .pt file holding {{step, state_dict}}, or a folder of safetensors.{hint}"
+            f"No checkpoint at {path}. Give a .pt file holding {{step, state_dict}}, a .safetensors file, a folder of"
+            f" safetensors or a LoRA adapter's folder.{hint}"
         )
     return fetch(entry.slug, control)
 
@@ -50,7 +51,8 @@ def resolve_checkpoint(checkpoint: str | Path, control: Control | None = None) -
 def read_checkpoint(path: str | Path) -> tuple[int, dict[str, Tensor]]:
     """Read a `{step: int, state_dict: {name: tensor}}` file; tensors stay on disk until they are used where possible.
 
-    The file is opened with `weights_only=True`: a pickle that holds code is refused and none of it runs.
+    The file is opened with `weights_only=True`: a pickle that holds code is refused and none of it runs. A
+    `.safetensors` file holds the tensors alone; its step is the metadata's `step`, else 0.
 
     Raises:
         CheckpointError: missing, damaged, holding code or other objects, or of another layout.
@@ -64,6 +66,8 @@ def read_checkpoint(path: str | Path) -> tuple[int, dict[str, Tensor]]:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path} is not a file.")
+    if path.suffix.lower() == ".safetensors":
+        return _read_safetensors(path)
     try:
         content = load_plain(path, mmap=True)
     except Unreadable as error:
@@ -86,6 +90,22 @@ def read_checkpoint(path: str | Path) -> tuple[int, dict[str, Tensor]]:
     if wrong:
         raise CheckpointError(f"{path}: state_dict holds something other than tensors at {_some(wrong)}.")
     return step, dict(state)
+
+
+def _read_safetensors(path: Path) -> tuple[int, dict[str, Tensor]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as opened:
+            told = (opened.metadata() or {}).get("step", "0")
+            state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 no mapping
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is damaged or no safetensors file: {error}.") from None
+    if not state:
+        raise CheckpointError(f"{path} holds no tensors.")
+    if not told.isdecimal():
+        raise CheckpointError(f"{path}: step is {told!r} in its metadata; it must be a whole number, 0 or more.")
+    return int(told), state
 
 
 def write_checkpoint(path: str | Path, step: int, model: torch.nn.Module, dtype: torch.dtype | None = None) -> Path:

@@ -9,6 +9,7 @@ import torch
 from ...control import Control
 from ...errors import CheckpointError, ModelError, OutOfMemory
 from ..numerics import fast_dtype
+from .adapters import describe_adapter, is_adapter, merge_adapter
 from .backends import Backend, HuggingFaceBackend, TransformerLensBackend
 from .checkpoints import apply_state, describe_file, describe_folder, read_checkpoint, resolve_checkpoint, state_digest
 from .convert import open_gguf
@@ -46,8 +47,9 @@ def load_model(
             short measurement at the model's width shows it faster; otherwise float32.
         backend: "transformer-lens" or "huggingface"; both give the same numbers. An embedding model is always read
             through Hugging Face, and its `info.backend` says so.
-        checkpoint: fine-tuned weights to put in: a `{step, state_dict}` file, a folder of safetensors of the same
-            architecture, or the slug of a published fine-tune.
+        checkpoint: fine-tuned weights to put in: a `{step, state_dict}` or `.safetensors` file, a folder of
+            safetensors of the same architecture, a LoRA adapter's folder (merged; needs peft), or the slug of a
+            published fine-tune.
         control: progress and cancel.
 
     Only safetensors weights are read and no code that comes with a model is ever run.
@@ -119,23 +121,27 @@ def open_model(
     place: Place, dtype: str, device: torch.device, checkpoint: Path | None = None
 ) -> tuple[HFModel, HFTokenizer, str, CheckpointInfo | None, str | None]:
     """The model on the CPU with its checkpoint in it, its tokenizer and its mode; the checkpoint's facts and digest."""
+    adapter = checkpoint is not None and is_adapter(checkpoint)
     if place.source == "gguf":
         hf, tokenizer = open_gguf(place.path, _torch_dtype(dtype, device, 512))
         mode = "llm"
-        if checkpoint is not None and checkpoint.is_dir():
+        if checkpoint is not None and checkpoint.is_dir() and not adapter:
             raise CheckpointError(f"{checkpoint} is a folder; a GGUF model takes a .pt checkpoint.")
     else:
         config = _config(place.path)
         mode = place.entry.mode if place.entry else detect_mode(place.path, config)
         wanted = _torch_dtype(dtype, device, int(config.get_text_config().hidden_size))
         weights = place.path
-        if checkpoint is not None and checkpoint.is_dir():
+        if checkpoint is not None and checkpoint.is_dir() and not adapter:
             _same_shape(config, checkpoint, place.name)
             weights = checkpoint
         hf = _weights(weights, mode, wanted)
         tokenizer = _tokenizer(place.path)
     if checkpoint is None:
         return hf, tokenizer, mode, None, None
+    if adapter:
+        hf, digest = merge_adapter(hf, checkpoint, place.name)
+        return hf, tokenizer, mode, describe_adapter(checkpoint, digest), digest
     if checkpoint.is_dir():
         return hf, tokenizer, mode, describe_folder(checkpoint), stored_fingerprint(checkpoint)
     step, state = read_checkpoint(checkpoint)
