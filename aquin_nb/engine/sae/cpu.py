@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from .config import TrainConfig
+from .config import SELECTED, TrainConfig
 
 WORTH = 10**12
 """Multiply-adds of a training's encoder products from which kernels are compiled: ten seconds of one core, and twice
@@ -24,8 +24,8 @@ def compiled_kernels(
     They are compiled here, or read from the disk. `kept`: what an interrupted training's checkpoint says.
     """
     assert config.steps is not None
-    if device.type != "cpu":
-        return False, None
+    if device.type != "cpu" or config.architecture not in SELECTED:
+        return False, None  # a step of the others is dense products for the most part: 1 % was all that was saved
     if not (config.steps * config.batch_size * d_in * config.d_sae >= WORTH if kept is None else kept):
         return False, None
     try:

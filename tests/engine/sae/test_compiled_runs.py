@@ -14,7 +14,7 @@ from test_gradients import N, batch, config, parameters
 
 from aquin_nb.control import Control
 from aquin_nb.engine.activations.stream import ShuffledStream
-from aquin_nb.engine.sae import ARCHITECTURES, cpu
+from aquin_nb.engine.sae import cpu
 from aquin_nb.engine.sae.architectures import Now, build
 from aquin_nb.engine.sae.checkpoints import Checkpoints
 from aquin_nb.engine.sae.config import SELECTED
@@ -54,7 +54,7 @@ def test_gradients_equal_autograd_in_float64(architecture: str, dead: int, trans
 
 
 @pytest.mark.parametrize("changes", [{}, {"grad_clip": 0.5}, {"optimizer": "adamw", "weight_decay": 0.1}, {"ema": 0.9}])
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", SELECTED)
 def test_a_training_ends_as_on_plain_torch(
     architecture: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,7 +91,7 @@ def whole(x: torch.Tensor, resume: dict[str, Any] | None = None, **changes: Any)
 
 @pytest.mark.usefixtures("compiled")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", SELECTED)
 def test_a_stopped_training_goes_on_to_the_same_bits(architecture: str, dtype: str, tmp_path: Path) -> None:
     x = planted(1500)
     found = stopped(x, tmp_path, architecture=architecture, dtype=dtype)
@@ -119,6 +119,7 @@ def test_the_work_alone_decides() -> None:
 
     assert at(-(-WORTH // per_step)) == (True, None)
     assert at(WORTH // per_step - 1) == (False, None)
+    assert at(10**9, architecture="relu") == (False, None)
     assert compiled_kernels(settings(steps=10**9).resolved(100), 100, torch.device("cuda")) == (False, None)
 
 
