@@ -9,9 +9,10 @@ import os
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from io import BufferedIOBase
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,9 +30,9 @@ CHUNKS = 2048  # of a large store: from here on chunks grow instead of becoming 
 LEAST_ROWS = 1024
 PIECE_BYTES = 256 << 10
 LARGEST_HEAD = 16 << 20  # bytes of a safetensors header; ours takes a few hundred a site
-_NAMES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-_NAMES |= {"I64": torch.int64, "I32": torch.int32}
-_DTYPE_NAMES = {dtype: name for name, dtype in _NAMES.items()}
+NAMES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+NAMES |= {"I64": torch.int64, "I32": torch.int32}
+_DTYPE_NAMES = {dtype: name for name, dtype in NAMES.items()}
 
 
 class Chunk(NamedTuple):
@@ -164,22 +165,32 @@ def read_tensors(place: Place, name: str, wanted: Iterable[str] | None = None) -
     """
     try:
         with place.opened(name) as stream:
-            (size,) = struct.unpack("<Q", stream.read(8))
-            if size > LARGEST_HEAD:
-                raise ValueError("its head is damaged")
-            head = json.loads(stream.read(size))
-            head.pop("__metadata__", None)
+            head, data = read_head(stream)
             found = {}
             for tensor in head if wanted is None else wanted:
                 start, stop = head[tensor]["data_offsets"]
-                stream.seek(8 + size + start)
-                data = bytearray(stream.read(stop - start))
-                dtype, shape = _NAMES[head[tensor]["dtype"]], head[tensor]["shape"]
-                flat = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+                stream.seek(data + start)
+                values = bytearray(stream.read(stop - start))
+                dtype, shape = NAMES[head[tensor]["dtype"]], head[tensor]["shape"]
+                flat = torch.frombuffer(values, dtype=dtype) if values else torch.empty(0, dtype=dtype)
                 found[tensor] = flat.view(shape)
             return found
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, RecursionError, struct.error) as error:
         raise StoreError(f"{place.address}/{name} is damaged or missing ({error}).") from None
+
+
+def read_head(stream: IO[bytes] | BufferedIOBase) -> tuple[dict[str, Any], int]:
+    """What a safetensors file says of its tensors, and where the first begins.
+
+    Raises:
+        ValueError, struct.error: it is none.
+    """
+    (size,) = struct.unpack("<Q", stream.read(8))
+    if size > LARGEST_HEAD:
+        raise ValueError("its head is damaged")
+    head = json.loads(stream.read(size))
+    head.pop("__metadata__", None)
+    return head, 8 + size
 
 
 def rows_of(place: Place, name: str) -> int:

@@ -50,6 +50,8 @@ class HeldOut:
 
     def training(self, start: int, stop: int) -> Numbers:
         """Numbers of the rows among `start` to `stop` that are not held out."""
+        if not self.rows:
+            return np.arange(start, stop)
         return np.arange(start, stop)[~self.has(start, stop)]
 
     def all_training(self) -> Numbers:

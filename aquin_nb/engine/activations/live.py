@@ -16,6 +16,7 @@ from ...control import Control
 from ...errors import StoreError
 from .buffer import Numbers, Shape, gathered, mixed, oldest_first, put, rounds
 from .held_out import hashes
+from .reuse import Reuse
 from .sources import digest
 from .stream import BUFFER_BYTES, Stream, check_settings, not_negative
 
@@ -218,8 +219,9 @@ class LiveStream(Stream):
             self._resident = torch.empty(self.rows, self._shape.width, dtype=self._shape.dtype)
             window.fill(np.arange(self.rows), self._resident, np.arange(self.rows))
         order, size = np.random.default_rng([self._seed, number]).permutation(self.rows), self.batch_size
+        new = Reuse((size, self._shape.width), self._dtype)
         for start in range(skip * size, self._per_epoch * size, size):
-            yield gathered(self._resident, order[start : start + size], self._dtype)
+            yield gathered(self._resident, order[start : start + size], new())
 
     def _mixed(self, number: int, skip: int) -> Iterator[Tensor]:
         window = _Window(self._control)

@@ -15,17 +15,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...errors import StoreError
-from .buffer import Numbers, blocks, finite, gathered, put
+from .buffer import BLOCK_BYTES, Numbers, blocks, finite, gathered, put
+from .reuse import Reuse
 from .store import ORIGINS, Store
 
-MAPPED_CHUNKS = 4  # whose rows are in the address space: what was read of them counts as this process's memory
+OPEN_FILES = 64
 MAPPED_ORIGINS = 256  # chunks whose documents are; they take a hundredth of the rows' room
 CHECKED_CHUNKS = 5  # of stores side by side: whether their rows come from the same tokens
 HASHED_BYTES = 256 << 20  # a larger tensor is known by HASHED_ROWS of its rows
 HASHED_ROWS = 4096
 
-Take = Callable[[Numbers, torch.dtype], Tensor]
-"""Rows by their numbers, in memory of their own and in this dtype."""
+Take = Callable[[Numbers, Tensor], Tensor]
+"""Rows by their numbers, in this tensor and in its dtype."""
 
 
 class Rows(Protocol):
@@ -127,7 +128,7 @@ class _TensorRows:
             put(out, places[start:stop], torch.index_select(self._x, 0, torch.from_numpy(numbers[start:stop])))
 
     def resident(self, numbers: Numbers) -> Take:
-        return lambda places, dtype: gathered(self._x, numbers[places], dtype)
+        return lambda places, out: gathered(self._x, numbers[places], out)
 
     def documents(self, start: int, stop: int) -> Numbers | None:
         return None
@@ -167,30 +168,33 @@ class _StoreRows:
     def __init__(self, sites: list[Store]) -> None:
         first = sites[0]
         self._sites, self.name = sites, first.address
-        self._x = [lru_cache(maxsize=MAPPED_CHUNKS)(site.x) for site in sites]
+        self._files = [lru_cache(maxsize=OPEN_FILES)(site.row_file) for site in sites]
         self._origins = lru_cache(maxsize=MAPPED_ORIGINS)(first.origins)
         self.widths, self.dtype, self.count = [site.d_in for site in sites], first.dtype, first.rows
+        self._block = Reuse((max(BLOCK_BYTES // self.dtype.itemsize, *self.widths),), self.dtype)
         self.notes, self.chunks = list[str](), first.chunks
         self.starts = np.concatenate([[0], np.cumsum([chunk.rows for chunk in first.chunks], dtype=np.int64)])
         if not first.complete:
             self.notes.append(f"{first.address} is incomplete: its collection was stopped at {first.rows:,} rows.")
 
     def fill(self, numbers: Numbers, out: Tensor, places: Numbers) -> None:
-        if not bool((np.diff(numbers) > 0).all()):
+        steps = np.diff(numbers)
+        if not bool((steps > 0).all()):
             order = np.argsort(numbers, kind="stable")
             numbers, places = numbers[order], places[order]
-        chunks = self._chunk_of(numbers)
-        for start, stop in pairwise([0, *(np.flatnonzero(np.diff(chunks)) + 1).tolist(), len(numbers)]):
-            if start < stop:
-                chunk = int(chunks[start])
-                inside = numbers[start:stop] - self.starts[chunk]
-                for site, columns in enumerate(_columns(out, self.widths)):
-                    self._fill(site, chunk, inside, columns, places[start:stop])
+            steps = np.diff(numbers)
+        columns = _columns(out, self.widths)
+        for first, last in pairwise([0, *(np.flatnonzero(steps > 1) + 1).tolist(), len(numbers)]):
+            start = int(numbers[first]) if first < last else 0
+            for chunk, begin, end in self._ranges(start, start + last - first):
+                for site, part in enumerate(columns):
+                    self._fill(site, chunk, begin, part, places[first : first + end - begin])
+                first += end - begin
 
     def resident(self, numbers: Numbers) -> Take:
         x = torch.empty(len(numbers), sum(self.widths), dtype=self.dtype)
         self.fill(numbers, x, np.arange(len(numbers)))
-        return lambda places, dtype: gathered(x, places, dtype)
+        return lambda places, out: gathered(x, places, out)
 
     def documents(self, start: int, stop: int) -> Numbers | None:
         return self.origins("documents", start, stop)
@@ -214,21 +218,23 @@ class _StoreRows:
         chunk = int(self._chunk_of(np.int64(row)))
         return f"row {row:,} of {self.name} ({self.chunks[chunk].file})"
 
-    def _fill(self, site: int, chunk: int, inside: Numbers, out: Tensor, places: Numbers) -> None:
-        """Rows of one site and chunk into their places."""
-        x = self._x[site](chunk)
-        for start, stop in blocks(len(inside), x):
-            rows = _rows(x, inside[start:stop])
+    def _fill(self, site: int, chunk: int, row: int, out: Tensor, places: Numbers) -> None:
+        """Rows of one site and chunk, from `row` on, into their places."""
+        file, width = self._files[site](chunk), out.shape[1]
+        for start, stop in blocks(len(places), out):
+            rows = self._block()[: (stop - start) * width].view(stop - start, width)
+            file.read(row + start, rows.view(torch.uint8).numpy())
             if not finite(rows):
-                self._refuse(site, chunk, inside[start:stop], rows)
+                self._refuse(site, chunk, row + start, rows)
             put(out, places[start:stop], rows)
 
-    def _refuse(self, site: int, chunk: int, inside: Numbers, rows: Tensor) -> None:
-        row = int(inside[_bad_rows(rows)].min())
+    def _refuse(self, site: int, chunk: int, row: int, rows: Tensor) -> None:
+        bad = int(_bad_rows(rows)[0])
+        fault, row = _fault(rows[bad]), row + bad
         path = f"{self._sites[site].address}/{self.chunks[chunk].file}"
         where = _site(self._sites[site]).get("site", "")
         raise StoreError(
-            f"{path} holds {_fault(self._x[site](chunk)[row])} in its row {row:,}{where and f' at {where}'}, row"
+            f"{path} holds {fault} in its row {row:,}{where and f' at {where}'}, row"
             f" {row + int(self.starts[chunk]):,} of the store (counted from 0). It was damaged after it was written, or"
             " not written by aquin-nb: collect these activations again, or leave the chunk out by giving the rows of"
             " the others as a tensor."
@@ -272,8 +278,14 @@ class _SideBySide:
             part.fill(numbers, columns, places)
 
     def resident(self, numbers: Numbers) -> Take:
-        takes = [part.resident(numbers) for part in self._parts]
-        return lambda places, dtype: torch.cat([take(places, dtype) for take in takes], dim=1)
+        takes, widths = [part.resident(numbers) for part in self._parts], [sum(part.widths) for part in self._parts]
+
+        def take(places: Numbers, out: Tensor) -> Tensor:
+            for part, columns in zip(takes, _columns(out, widths), strict=True):
+                part(places, columns)
+            return out
+
+        return take
 
     def documents(self, start: int, stop: int) -> Numbers | None:
         return self._parts[0].documents(start, stop)
@@ -318,13 +330,6 @@ def _check_same_tokens(a: _StoreRows, b: _StoreRows) -> None:
 def digest(values: dict[str, Any]) -> str:
     """Hex SHA-256 of plain values."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-
-
-def _rows(x: Tensor, numbers: Numbers) -> Tensor:
-    """These rows; of consecutive ones a view, which copies nothing."""
-    if int(numbers[-1]) - int(numbers[0]) == len(numbers) - 1:  # in ascending order
-        return x[int(numbers[0]) : int(numbers[-1]) + 1]
-    return torch.index_select(x, 0, torch.from_numpy(numbers))
 
 
 def _bad_rows(x: Tensor) -> Numbers:

@@ -43,6 +43,7 @@ from .chunks import ORIGINS as ORIGINS
 from .journal import recorded
 from .manifest import MANIFEST, Fields, SiteInfo, field
 from .places import Place, place_of
+from .rowfile import RowFile
 from .statistics import NormStatistics
 
 
@@ -169,6 +170,18 @@ class Store:
         (x,) = self._tensors(chunk, (self._x_name(),))
         self._check_x(chunk, x)
         return x
+
+    def row_file(self, chunk: int) -> RowFile:
+        """A chunk's activations, to be read row by row.
+
+        Raises:
+            StoreError: as `read`.
+        """
+        info = self.chunks[chunk]
+        rows = RowFile(self.place.file(info.file, info.sha256), self._x_name())
+        if rows.shape != (info.rows, self.d_in) or rows.dtype != self.dtype:
+            raise self._unlike(info)
+        return rows
 
     def origins(self, chunk: int) -> Origins:
         """Where a chunk's rows come from, which is the same for all sites, mapped from disk.

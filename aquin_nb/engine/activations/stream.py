@@ -15,6 +15,7 @@ from torch import Tensor
 from ...errors import StoreError
 from .buffer import Shape, mixed, rounds
 from .held_out import LOOKED_AT, HeldOut, pieces
+from .reuse import Reuse
 from .sources import Take, describe, fingerprint, rows_of
 from .store import Store
 
@@ -222,8 +223,9 @@ class ShuffledStream(Stream):
             ranges = pieces(0, self._total, LOOKED_AT) if self._own is None else self._own
             self._resident = self._source.resident(np.concatenate([self._held.training(*piece) for piece in ranges]))
         order, size = random.permutation(self._rows_of_rank(self._shard[0])), self._own_batch
+        new = Reuse((size, self._shape.width), self._dtype)
         for start in range(skip * size, self.batches_per_epoch * size, size):
-            yield self._resident(order[start : start + size], self._dtype)
+            yield self._resident(order[start : start + size], new())
 
     def _buffered(self, random: np.random.Generator, skip: int) -> Iterator[Tensor]:
         ranges = np.array(self._own or list(pieces(0, self._total, self._piece_rows)))

@@ -145,11 +145,17 @@ def test_rows_are_put_and_gathered_as_they_are():
         assert torch.equal(buffer[torch.from_numpy(order), 2:7], x.to(held))
         assert not buffer[:, [0, 1, 7]].any()
         for dtype in (torch.float16, torch.bfloat16, torch.float32):
-            assert torch.equal(gathered(buffer, order, dtype)[:, 2:7], x.to(held).to(dtype))
+            out = torch.empty(600, 8, dtype=dtype)
+            assert gathered(buffer, order, out) is out
+            assert torch.equal(out[:, 2:7], x.to(held).to(dtype))
+            beside = torch.zeros(600, 10, dtype=dtype)
+            gathered(buffer, order, beside[:, 1:9])
+            assert torch.equal(beside[:, 1:9], out)
+            assert not beside[:, [0, 9]].any()
 
 
 def test_a_value_too_large_for_float16_is_refused():
     x = torch.full((3, 2), 70_000.0)
-    assert torch.isfinite(gathered(x, np.arange(3), torch.bfloat16)).all()
+    assert torch.isfinite(gathered(x, np.arange(3), torch.empty(3, 2, dtype=torch.bfloat16))).all()
     with pytest.raises(StoreError, match="too large for float16; ask for batches in bfloat16 or float32"):
-        gathered(x, np.arange(3), torch.float16)
+        gathered(x, np.arange(3), torch.empty(3, 2, dtype=torch.float16))
