@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
+    from .engine.models import Model
     from .engine.sae import SparseAutoencoder
+    from .top_texts import TopTexts
 
 FILES = {"features_a": "features_a.csv", "features_b": "features_b.csv", "pairs": "pairs.csv"}
 ARRAYS, MAP = "arrays.npz", "map.json"
@@ -120,6 +123,67 @@ class SaeAlign(Result):
         found = int(table[operator.index(values.item())])
         return None if found < 0 else found
 
+    def top_texts(
+        self,
+        features: int | tuple[int, int] | Sequence[int | tuple[int, int]],
+        activations: Any = None,
+        *,
+        texts: Sequence[str] | None = None,
+        model: Model | None = None,
+        top: int = 5,
+        window: int = 10,
+    ) -> TopTexts:
+        """The passages that turn features of a on most, beside those of their partners; needs torch.
+
+        Args:
+            features: features of a, each shown beside its partner, or pairs (a, b) of your own choice; one or a list.
+            activations: a store of the tokens' activations (folder, result, or `Store`); its rows know their tokens.
+            texts: instead, texts to run through the model.
+            model: the loaded model (`session.model`), whose tokeniser the tokens are read with.
+            top: passages a feature, of different documents. window: tokens before and after.
+
+        Raises:
+            DictionaryError: no such feature, neither activations nor texts, or a dictionary that is gone.
+            StoreError: no store, or tokens without a model to read them. ProbeError: texts that are none.
+
+        >>> alignment.top_texts([17, (17, 4)], "activations/overnight", model=session.model)   # doctest: +SKIP
+        """
+        from .top_texts import find_top_texts
+
+        asked = [features] if isinstance(features, int | np.integer | tuple) else list(features)
+        pairs: list[tuple[int, int | None]] = []
+        for one in asked:
+            pair = (one[0], one[1]) if isinstance(one, tuple) else (one, self.translate(one))
+            for feature, ref in zip(pair, (self.card.a, self.card.b), strict=True):
+                if feature is not None and not 0 <= feature < ref.d_sae:
+                    raise DictionaryError(f"{ref.name} has the features 0 to {ref.d_sae - 1}, not {feature}.")
+            pairs.append((int(pair[0]), None if pair[1] is None else int(pair[1])))
+        if not pairs:
+            raise DictionaryError("Name at least one feature.")
+        names = self.card.a.name, self.card.b.name
+        return find_top_texts(self.dictionaries, names, pairs, activations, texts, model, top, window)
+
+    @property
+    def dictionaries(self) -> tuple[SparseAutoencoder, SparseAutoencoder]:
+        """Both dictionaries, read on first use where they are not in memory.
+
+        Raises:
+            DictionaryError: one was never saved, is gone, or is not the one that was aligned.
+        """
+        if self._dictionaries is None:
+            from .engine.sae import load_dictionary
+            from .files import sha256
+
+            found = []
+            for ref in (self.card.a, self.card.b):
+                if not ref.path:
+                    raise DictionaryError(f"{ref.name} was never saved; only the process that aligned it had it.")
+                found.append(load_dictionary(ref.path))
+                if sha256(Path(ref.path)) != ref.fingerprint:
+                    raise DictionaryError(f"{ref.path} was changed since it was aligned; align again.")
+            self._dictionaries = found[0], found[1]
+        return self._dictionaries
+
     def figure(self) -> go.Figure:
         """Histogram of matched cosines with the null's line, and the share of pairs above every cosine."""
         from .widgets.align_figure import align_figure
@@ -203,12 +267,12 @@ def open_alignment(path: str | Path) -> SaeAlign:
     frames = {}
     for name, file in FILES.items():
         try:
-            frame = pd.read_csv(folder / file)
+            frame = pd.read_csv(folder / file, dtype={"members": str})
             for column in INTEGERS:
                 if column in frame:
                     frame[column] = frame[column].astype("Int64")
             if "members" in frame:
-                frame["members"] = frame["members"].fillna("").astype(str)
+                frame["members"] = frame["members"].fillna("")
         except (OSError, ValueError, TypeError) as error:
             raise StoreError(f"{folder / file} cannot be read: {error}") from error
         frames[name] = frame
