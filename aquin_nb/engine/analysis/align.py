@@ -19,6 +19,7 @@ from .alignment.clusters import Clusters, cluster
 from .alignment.correlation import ShiftNull, match_matrix
 from .alignment.directions import Directions, Side, directions, listed, named
 from .alignment.firing import LEAST, Firings, correlations
+from .alignment.margins import centred
 from .alignment.neighbours import Block, Neighbours, scan
 from .alignment.null import null_of
 from .alignment.tables import Compared, Gram, tables
@@ -183,6 +184,8 @@ def _by_direction(
         return lambda part: (x[part] @ y).cpu()
 
     with torch.no_grad(), full_float32():
+        if exact:
+            matched = centred(matched, block(np.arange(len(A)), np.arange(len(B))))
         seen = _looked(matched, block, control)
     null = null_of(X.rows, Y.rows, seen.a_similarity[:, 0], seen.b_similarity[:, 0], limits.level)
     cosine = np.clip(matched.cosine, -1.0, 1.0)  # float32 unit rows are longer than 1 by rounding
@@ -211,6 +214,7 @@ def _by_firings(
     def block(rows: np.ndarray, cols: np.ndarray) -> Block:
         return lambda part: torch.from_numpy(found.matrix[rows[part]][:, cols])
 
+    matched = centred(matched, block(np.arange(len(found.a)), np.arange(len(found.b))))
     seen = _looked(matched, block, control)
     null = ShiftNull(found.best_by_chance, limits.level)
     counts = sample.a.counts[:max_features], sample.b.counts[:max_features]
