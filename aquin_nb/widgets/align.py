@@ -249,7 +249,7 @@ def _class_cell(kind: object) -> str:
 
 
 def _margin(value: float) -> str:
-    return "–" if value != value else "none" if value < 5e-4 else number(value)
+    return "–" if value != value else "none" if value < 5e-4 else "∞" if np.isinf(value) else f"{value:.3f}"
 
 
 def _ends(card: SaeAlignCard, pairs: pd.DataFrame | None) -> str:

@@ -41,11 +41,9 @@ def align_figure(card: SaeAlignCard, pairs: pd.DataFrame) -> go.Figure:
     figure.add_scatter(x=above, y=share, mode="lines", line={"color": BLUE, "width": 1.8}, name="share", row=1, col=2)
     if card.null_line is not None:
         line = {"color": GREY, "width": 1.4, "dash": "dash"}
-        for col in (1, 2):
-            told = {"text": "chance, 99 %", "font": {"size": 11, "color": GREY}} if col == 1 else None
-            figure.add_vline(
-                x=card.null_line, line=line, annotation=told, annotation_position="top right", row=1, col=col
-            )
+        told = {"text": "chance, 99 %", "font": {"size": 11, "color": GREY}}
+        figure.add_vline(x=card.null_line, line=line, annotation=told, annotation_position="top right", row=1, col=1)
+        figure.add_vline(x=card.null_line, line=line, row=1, col=2)
     word = "correlation of matched features" if card.on == "firings" else "cosine of matched features"
     figure.update_xaxes(title_text=word, range=[low, 1.02])
     figure.update_yaxes(title_text="pairs", row=1, col=1)
@@ -67,10 +65,12 @@ def heatmap_figure(card: SaeAlignCard, arrays: Mapping[str, np.ndarray], order: 
 
     picture = arrays[order].astype(np.float64)
     if order == "matching":
-        sides = [f"{n:,}, {rows} blocks" for n, rows in zip((card.n_a, card.n_b), picture.shape, strict=True)]
-        title, hover = "largest cosine", "a block %{y}, b block %{x}<br>largest cosine %{z:.3f}<extra></extra>"
-        words = ["features in falling order of matched cosine, partners on the diagonal"]
+        sides = ["features in falling order of matched cosine"] * 2
+        title, hover = "largest cosine", "a near %{y:.0f}, b near %{x:.0f}<br>largest cosine %{z:.3f}<extra></extra>"
+        words = [f"{picture.shape[0]} × {picture.shape[1]} blocks, partners on the diagonal"]
+        steps = [n / bins for n, bins in zip((card.n_a, card.n_b), picture.shape, strict=True)]
         data: dict[str, object] = {"z": picture, "zmin": 0.0, "zmax": 1.0, "colorscale": "Blues"}
+        data |= {"y0": steps[0] / 2, "dy": steps[0], "x0": steps[1] / 2, "dx": steps[1]}
     else:
         of_a, of_b = arrays["sizes_a"], arrays["sizes_b"]
         sides = [f"{int(sizes.sum()):,} in {len(sizes)} clusters" for sizes in (of_a, of_b)]
