@@ -243,7 +243,7 @@ def _frame(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        frame = pd.read_csv(path, float_precision="round_trip")
+        frame = pd.read_csv(path)
         if lacking := {"feature", "delta", "changed"} - set(frame):
             raise ValueError(f"it has no column {', '.join(sorted(lacking))}")
         return frame

@@ -93,6 +93,7 @@ class FeaturePath(Record):
     feature: int
     mean_base: FiniteFloat
     deltas: list[FiniteFloat] = Field(description="one a checkpoint")
+    changed: list[bool] = Field(description="whether it changed there")
 
 
 class SaeTrajectoryCard(Card):

@@ -246,10 +246,13 @@ def _tell_trajectory(card: SaeTrajectoryCard, found: Trajectory) -> pd.DataFrame
             ),
         ]
     deltas = np.array([frame["delta"] for frame in frames])
-    changed = np.array([frame["changed"] for frame in frames]).any(0)
-    top = np.lexsort((-np.abs(deltas).max(0), ~changed))[:LISTED]
+    changed = np.array([frame["changed"] for frame in frames])
+    top = np.lexsort((-np.abs(deltas).max(0), ~changed.any(0)))[:LISTED]
     base = frames[0]["mean_base"].to_numpy()
-    card.top = [FeaturePath(feature=at, mean_base=base[at], deltas=deltas[:, at].tolist()) for at in top.tolist()]
+    card.top = [
+        FeaturePath(feature=at, mean_base=base[at], deltas=deltas[:, at].tolist(), changed=changed[:, at].tolist())
+        for at in top.tolist()
+    ]
     return trajectory_frame(found, steps)
 
 

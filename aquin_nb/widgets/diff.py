@@ -22,6 +22,7 @@ ADVICE = {
 }
 COHORTS = 8  # columns of the table by cohort
 COHORT_FEATURES = 12
+FEW = "too few to tell any change from chance"  # in the note that the engine writes then
 TOKEN = 16  # characters of a token in a table
 IN_TERMINAL = 5  # features, and cohorts
 LABELS = {
@@ -37,12 +38,16 @@ def diff_snapshot(card: SaeDiffCard, features: pd.DataFrame | None) -> str:
     body += parts.facts(_facts(card))
     if card.same:
         body += parts.note("idle", "No change", text=card.notes[0] if card.notes else "")
+    unheard = [note for note in card.notes if not card.same and FEW in note]
+    for note in unheard:
+        body += parts.note("warn", "Too few probes", text=note)
     if card.advice is not None:
         body += parts.note(*ADVICE[card.advice], text=card.advice_reason)
     body += _features(card, features)
     if card.cohorts:
         body += _cohorts(card)
-    rest = card.model_copy(update={"notes": card.notes[1:]}) if card.same else card
+    told = [*unheard, *(card.notes[:1] if card.same else [])]
+    rest = card.model_copy(update={"notes": [note for note in card.notes if note not in told]})
     rows: list[tuple[str, object]] = []
     if card.fdr is not None:
         rows.append(("changed", f"{rule(card)}; q over {count(card.n_tested)} features tested"))
@@ -93,7 +98,7 @@ def tinted(value: float, most: float, *, bold: bool = True) -> str:
     share = 0.06 + 0.5 * min(1.0, abs(value) / most) if value else 0.0
     colour = f"rgba(217, 130, 43, {share:.2f})" if value > 0 else f"rgba(61, 127, 217, {share:.2f})"
     weight = "font-weight:600" if bold else "opacity:0.6"
-    return f'<div style="background-color:{colour};padding:0px 6px;{weight}">{number(value)}</div>'
+    return f'<div style="background-color:{colour};padding:0px 6px;text-align:right;{weight}">{number(value)}</div>'
 
 
 def shown_token(token: str) -> str:
@@ -139,7 +144,7 @@ def _features(card: SaeDiffCard, features: pd.DataFrame | None) -> str:
         top["changes most on"] = [tokens.get(feature, []) for feature in top["feature"]]
     render: dict[str, Render] = {
         "feature": index_cell, "": lambda at: _bar(at, most), "rate_base": percent, "rate_checkpoint": percent,
-        "changes most on": lambda some: "".join(shown_token(token) for token in some),
+        "changes most on": lambda some: f'<div style="white-space:nowrap">{"".join(map(shown_token, some))}</div>',
     }  # fmt: skip
     if tested:
         render["q"] = _q(card.fdr or 0.0)

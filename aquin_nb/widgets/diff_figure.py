@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SCATTER = 20_000  # features in a scatter plot
 BARS = 20
+SMALLEST = 1e-5  # of the largest mean; what is below is drawn there
 COHORT_FEATURES = 24
 LINES = 8  # features of a trajectory
 
@@ -50,21 +51,27 @@ def diff_figure(card: SaeDiffCard, features: pd.DataFrame) -> go.Figure:
     moved = (drawn["delta"].abs() >= card.threshold) & ~drawn["changed"]
     groups = [("unchanged", drawn[~(up | down | moved)], GREY, 0.35), ("may be chance", drawn[moved], GREY, 0.9)]
     groups += [("up", drawn[up], ORANGE, 0.85), ("down", drawn[down], BLUE, 0.85)]
+    means = drawn[["mean_base", "mean_checkpoint"]].to_numpy(np.float64)
+    most = float(means.max(initial=0.0)) or 1.0
+    least = max(float(means[means > 0].min(initial=most)), most * SMALLEST)
     for name, part, tone, opacity in groups:
         if len(part):
+            x, y = (part[column].clip(lower=least) for column in ("mean_base", "mean_checkpoint"))
             figure.add_scattergl(
-                x=part["mean_base"], y=part["mean_checkpoint"], mode="markers", name=f"{name} ({len(part):,})",
-                marker={"size": 5, "color": tone, "opacity": opacity}, customdata=part[["feature", "q"]], row=1, col=2,
-                hovertemplate="feature %{customdata[0]}<br>base %{x:.3g}<br>checkpoint %{y:.3g}"
+                x=x, y=y, mode="markers", name=f"{name} ({len(part):,})",
+                marker={"size": 5, "color": tone, "opacity": opacity}, row=1, col=2,
+                customdata=part[["feature", "q", "mean_base", "mean_checkpoint"]],
+                hovertemplate="feature %{customdata[0]}<br>base %{customdata[2]:.3g}<br>checkpoint %{customdata[3]:.3g}"
                 "<br>q %{customdata[1]:.2g}<extra></extra>",
             )  # fmt: skip
-    most = float(np.nanmax([drawn["mean_base"].max(), drawn["mean_checkpoint"].max(), 1e-9])) if len(drawn) else 1.0
     figure.add_shape(
-        type="line", x0=0, y0=0, x1=most, y1=most, line={"color": GREY, "width": 1, "dash": "dot"}, row=1, col=2
+        type="line", x0=least, y0=least, x1=most, y1=most, line={"color": GREY, "width": 1, "dash": "dot"}, row=1, col=2
     )
     figure.update_xaxes(title_text="change of mean activation", row=1, col=1)
-    figure.update_xaxes(title_text="mean activation, base", row=1, col=2)
-    figure.update_yaxes(title_text="mean activation, checkpoint", row=1, col=2)
+    figure.update_xaxes(
+        type="log", dtick="D2", title_text="mean activation, base (logarithmic; 0 is on the edge)", row=1, col=2
+    )
+    figure.update_yaxes(type="log", dtick="D2", title_text="mean activation, checkpoint", row=1, col=2)
     figure.update_traces(showlegend=False, selector={"type": "bar"})
     sub = [f"{count(card.n_changed)} of {count(card.n_features)} changed: {rule(card)}"]
     if len(drawn) < len(features):

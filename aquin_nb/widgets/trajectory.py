@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import PurePath
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from .charts import lines_panel
 from .diff import tinted
 from .png import Colour, Line
 from .snapshots import dictionary_words, end, model_rows
-from .tables import Render, index_cell, table
+from .tables import Render, table
 from .text import count, esc, number, plural
 
 PALETTE: tuple[Colour, ...] = (
@@ -102,10 +103,19 @@ def _paths(card: SaeTrajectoryCard) -> str:
         return ""
     picked = sorted({round(at) for at in np.linspace(0, last - 1, min(last, STEPS))})
     most = max((abs(path.deltas[at]) for path in paths for at in picked), default=0.0) or 1.0
-    cells: dict[str, list[float]] = {"feature": [path.feature for path in paths]}
+    cells: dict[str, list[Any]] = {"feature": list(enumerate(path.feature for path in paths))}
     cells["mean, base"] = [path.mean_base for path in paths]
-    cells |= {f"step {card.stops[at].step}": [path.deltas[at] for path in paths] for at in picked}
-    render: dict[str, Render] = {name: lambda delta: tinted(delta, most) for name in list(cells)[2:]}
-    said = "Δ by step" + (f"; {len(picked)} of {last} checkpoints" if len(picked) < last else "")
-    shown = table(pd.DataFrame(cells), limit=len(paths), search=False, render=render | {"feature": index_cell})
+    for at in picked:
+        cells[f"step {card.stops[at].step}"] = [(path.deltas[at], path.changed[at]) for path in paths]
+    render: dict[str, Render] = {name: lambda cell: tinted(cell[0], most, bold=cell[1]) for name in list(cells)[2:]}
+    said = "Δ by step; bold: changed" + (f"; {len(picked)} of {last} checkpoints" if len(picked) < last else "")
+    shown = table(pd.DataFrame(cells), limit=len(paths), search=False, render=render | {"feature": _named})
     return parts.line(esc(said), top=10) + shown
+
+
+def _named(cell: tuple[int, int]) -> str:
+    """A feature's number, with the colour of its line where it has one."""
+    at, feature = cell
+    tone = colour(at) if at < len(PALETTE) else "transparent"
+    mark = f'<span style="display:inline-block;width:9px;height:9px;border-radius:5px;background-color:{tone}"></span>'
+    return f"{mark} {feature}"

@@ -13,10 +13,12 @@ from aquin_nb.cards import (
     Artifact,
     Card,
     CheckpointRef,
+    CohortDelta,
     CorpusRef,
     DictionaryRef,
     FeatureDelta,
     FeaturePair,
+    FeaturePath,
     LayerNorms,
     ModelRef,
     Neighbour,
@@ -24,10 +26,12 @@ from aquin_nb.cards import (
     SaeAlignCard,
     SaeDiffCard,
     SaeTrainCard,
+    SaeTrajectoryCard,
     SessionCard,
     TrainCheckpoint,
     TrainMetrics,
     TrainSettings,
+    TrajectoryStop,
 )
 
 HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script>\"'&\u2028"
@@ -93,11 +97,33 @@ def every_kind() -> list[tuple[Card, dict[str, pd.DataFrame]]]:
         {
             "feature": [1, 2, 3], "mean_base": [0.1, 0.0, 2.0], "mean_checkpoint": [0.3, 0.0, 1.0],
             "delta": [0.2, 0.0, -1.0], "rate_base": [0.1, 0.0, 0.9], "rate_checkpoint": [0.2, 0.0, 0.8],
-            "changed": [True, False, True],
+            "mean_on_base": [0.2, np.nan, 2.2], "mean_on_checkpoint": [0.4, np.nan, 1.2], "probes": [30, 0, 40],
+            "p": [0.001, np.nan, 0.4], "q": [0.002, np.nan, 0.4], "changed": [True, False, False],
         }
     )  # fmt: skip
-    top = [FeatureDelta(**row) for row in features.drop(columns="changed").to_dict("records")]
-    diff = SaeDiffCard(name=HOSTILE, model=MODEL, layer=3, dictionary=DICTIONARY, n_features=3, n_changed=2, top=top)
+    told = features.astype(object).where(features.notna(), None)
+    top = [FeatureDelta(**row, tokens=[HOSTILE, " "]) for row in told.to_dict("records")]
+    cohort = CohortDelta(
+        cohort=HOSTILE, n_prompts=20, n_tokens=300, n_changed=1, n_over=2, n_tested=3, mean_abs_delta=0.1,
+        deltas=[0.2, -1.0], changed=[True, False],
+    )  # fmt: skip
+    diff = SaeDiffCard(
+        name=HOSTILE, model=MODEL, layer=3, dictionary=DICTIONARY, n_features=3, n_changed=1, top=top, n_prompts=40,
+        n_tokens=600, n_over=2, n_tested=2, threshold=0.15, fdr=0.05, fvu_base=0.2, fvu_checkpoint=0.25,
+        advice="align", advice_reason=HOSTILE, by=HOSTILE, cohorts=[cohort], cohort_features=[1, 3],
+    )  # fmt: skip
+    stops = [
+        TrajectoryStop(
+            step=step, checkpoint=CheckpointRef(path=HOSTILE, step=step, fingerprint="cd"), n_changed=step, n_over=step,
+            mean_abs_delta=0.1, max_abs_delta=1.0, fvu=0.2, advice="keep",
+        )
+        for step in (100, 200)
+    ]  # fmt: skip
+    paths = [FeaturePath(feature=7, mean_base=0.5, deltas=[0.1, -0.2], changed=[True, False])]
+    trajectory = SaeTrajectoryCard(
+        name=HOSTILE, model=MODEL, layer=3, dictionary=DICTIONARY, n_prompts=40, n_tokens=600, n_features=1024,
+        threshold=0.05, fvu_base=0.2, stops=stops, top=paths,
+    )  # fmt: skip
     pairs = pd.DataFrame(
         {
             "a": [0, 1], "b": [1, 0], "cosine": [0.9, -0.2], "class_a": [HOSTILE, "weak"],
@@ -125,6 +151,7 @@ def every_kind() -> list[tuple[Card, dict[str, pd.DataFrame]]]:
     return [
         (_ended(train), {"history": history()}),
         (_ended(diff), {"features": features}),
+        (_ended(trajectory), {}),
         (_ended(align), {"pairs": pairs}),
         (_ended(capture), {"probes": probes}),
         (_ended(session), {}),

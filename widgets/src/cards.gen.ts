@@ -600,6 +600,10 @@ export interface TrajectoryStop {
 }
 export interface FeaturePath {
   /**
+   * whether it changed there
+   */
+  changed: boolean[];
+  /**
    * one a checkpoint
    */
   deltas: number[];

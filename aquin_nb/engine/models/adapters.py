@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,8 @@ def merge_adapter(hf: HFModel, folder: Path, name: str) -> tuple[HFModel, str]:
     if not (folder / WEIGHTS).is_file():
         raise CheckpointError(f"{folder} has no {WEIGHTS}; save the adapter with safe_serialization=True.")
     try:
-        with quiet_libraries():
+        with quiet_libraries(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # peft of today calls what transformers of today deprecates
             state = load_file(folder / WEIGHTS)
             config = PeftConfig.from_pretrained(str(folder))
             adapted = PeftModel(hf, config)
