@@ -90,9 +90,9 @@ def match_directions(
     All of the smaller side is matched, at whatever similarity. Rows are float32 and of length 1, or shorter (zero rows
     count as similar to nothing by 0); other dtypes are converted. The products run on the tensors' device.
 
-    The optimum is exact: the bound is recomputed from dual prices over the whole matrix, in float64 wherever float32
-    could hide a better pair. Equal inputs give equal pairs on the same machine, and of several equal rows the first
-    gets the first of their partners.
+    The optimum is exact: the bound is recomputed from the dual prices alone over every pair, in float64 wherever the
+    fast product could hide a better one. Equal inputs give equal pairs on the same machine, and of several equal rows
+    the first gets the first of their partners.
 
     Memory beyond A and B is O(n_a + n_b), about 8 kB a feature; sets with at most 2,048² pairs have their matrix built.
 

@@ -14,7 +14,8 @@ from torch.nn.functional import normalize
 from aquin_nb.engine.analysis import assignment
 from aquin_nb.engine.analysis.matching import auction, dense, selection, similarity, sparse
 from aquin_nb.engine.analysis.matching.auction import Duals
-from aquin_nb.engine.analysis.matching.certificate import upper_bound
+from aquin_nb.engine.analysis.matching.certificate import Known, upper_bound
+from aquin_nb.engine.analysis.matching.graph import Graph
 from aquin_nb.engine.analysis.matching.similarity import Similarities, full_float32
 from aquin_nb.engine.analysis.matching.watch import Watch
 
@@ -23,6 +24,7 @@ DTYPES = [torch.bfloat16, torch.float32, torch.float64]
 
 @pytest.fixture(scope="module", autouse=True)
 def machine_code(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Compiled once a checkout, not once a test run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NUMBA_CACHE_DIR", str(pytestconfig.cache.mkdir("numba")))
         yield
@@ -40,10 +42,17 @@ def best_sum(S: np.ndarray) -> float:
     return float(S[linear_sum_assignment(S, maximize=True)].sum())
 
 
-@given(st.integers(1, 9), st.integers(0, 5), st.integers(0, 10**6), st.sampled_from(DTYPES), st.booleans())
-@settings(max_examples=120)
+@given(
+    st.integers(1, 9),
+    st.integers(0, 5),
+    st.integers(0, 10**6),
+    st.sampled_from(DTYPES),
+    st.booleans(),
+    st.sampled_from([None, 1, 3]),
+)
+@settings(max_examples=200)
 def test_any_prices_give_a_true_bound_and_exactly_what_they_say(
-    n: int, more: int, seed: int, low: torch.dtype, compiled: bool
+    n: int, more: int, seed: int, low: torch.dtype, compiled: bool, keep: int | None
 ) -> None:
     A, B = directions(n, 6, seed), directions(n + more, 6, seed + 1)
     similarities = Similarities(A, B, low=low)
@@ -51,12 +60,45 @@ def test_any_prices_give_a_true_bound_and_exactly_what_they_say(
     rng = np.random.default_rng(seed)
     gains, prices = rng.normal(0.3, 0.4, n), np.abs(rng.normal(0.2, 0.3, n + more))
     S = matrix(A, B)
-    said = gains.sum() + prices.sum() + (S - gains[:, None] - prices).max(axis=1, initial=0.0).sum()
+    excess = (S - gains[:, None] - prices).max(axis=1, initial=0.0)
     with full_float32():
-        bound = upper_bound(similarities, gains, prices, Watch())
-    assert bound.value == pytest.approx(said, abs=1e-12)
+        known = keep and after_a_pass(similarities, keep)
+        bound = upper_bound(similarities, gains, prices, Watch(), known or None)
+    assert bound.value == pytest.approx(gains.sum() + prices.sum() + excess.sum(), abs=1e-12)
     assert bound.value >= best_sum(S) - 1e-12
+    np.testing.assert_allclose(bound.gains, gains + excess, atol=1e-13)
     assert np.all(S[bound.rows, bound.cols] > gains[bound.rows] + prices[bound.cols] - 1e-12)
+
+
+def after_a_pass(similarities: Similarities, keep: int) -> Known:
+    best = selection.best_pairs(similarities, keep, Watch(), "similarity")
+    assert best is not None
+    graph = sparse._with_edges(Graph.empty(*similarities.shape), best.keys, similarities)
+    return Known(graph, *similarities.at_most(best.row_floor, best.col_floor))
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("low", DTYPES)
+@given(st.integers(0, 10**6), st.integers(1, 6), st.sampled_from([1e-8, 1e-3, 1.0]), st.booleans())
+@settings(max_examples=25)
+def test_what_a_pass_leaves_out_is_below_its_limits(
+    low: torch.dtype, compiled: bool, seed: int, keep: int, spread: float, equal: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((1, 20)) + spread * rng.standard_normal((90, 20))
+    Y = normalize(torch.from_numpy(X.astype(np.float32)), dim=1)
+    A, B = Y[:40], Y[40:]
+    if equal:
+        A[:20], B[30:] = A[0], A[0]
+    similarities = Similarities(A, B, low=low)
+    similarities.compiled, similarities.size = compiled, 16
+    with full_float32():
+        known = after_a_pass(similarities, keep)
+    S = matrix(A, B)
+    rows, cols = known.graph.keys // 50, known.graph.keys % 50
+    np.testing.assert_allclose(known.graph.weights, S[rows, cols], atol=1e-14)
+    S[rows, cols] = -np.inf
+    assert np.all(np.minimum(known.row_most[:, None], known.col_most) >= S)
 
 
 def test_one_better_pair_among_many_is_not_overlooked_in_any_precision() -> None:
@@ -85,7 +127,7 @@ def test_a_wrong_solver_is_found_out(shuffled: str, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(assignment, "DENSE_PAIRS", 0)
     monkeypatch.setattr(sparse, "solve", wrong)
-    monkeypatch.setattr(sparse, "_improving", lambda *args: (np.zeros(0, np.int64), 0.0))
+    monkeypatch.setattr(sparse, "VIOLATION", np.inf)
     found = assignment.match_directions(A, B)
     assert not found.certified
     assert found.gap > 0.1
@@ -185,3 +227,35 @@ def test_prices_found_after_the_fact_prove_a_dense_matching(n: int, more: int, s
     assert np.all(gains[:, None] + prices >= S - 1e-12)
     assert prices.min() >= 0
     assert gains.sum() + prices.sum() == pytest.approx(best_sum(S), abs=1e-12)
+
+
+class Patience(Watch):
+    """Fails a test whose loop goes on for ever, at the looks at the clock that every loop takes."""
+
+    def check(self) -> None:
+        self.looks = getattr(self, "looks", 0) + 1
+        assert self.looks < 500, "the auction does not end"
+
+
+@given(st.integers(1, 8), st.integers(0, 5), st.integers(0, 10**6), st.sampled_from([0.15, 0.4, 0.9]), st.booleans())
+@settings(max_examples=200)
+def test_auctions_end_at_the_optimum_of_any_graph(n: int, more: int, seed: int, share: float, ties: bool) -> None:
+    """Also where no full matching is: then rows stay without a column, at `LEAVE` each."""
+    rng = np.random.default_rng(seed)
+    edges = rng.random((n, n + more)) < share
+    edges[np.arange(n), rng.integers(0, n + more, n)] = True
+    S = rng.integers(-2, 3, edges.shape) / 2 if ties else rng.normal(0, 0.4, edges.shape).clip(-1, 1)
+    keys = np.flatnonzero(edges)
+    graph = Graph(n, n + more, keys, S.ravel()[keys])
+    allowed = np.hstack([np.where(edges, S, -1e6), np.where(np.eye(n, dtype=bool), auction.LEAVE, -1e6)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(auction, "LOOKS", 2_000)
+        duals = auction.solve(graph, Patience())
+        again = auction.solve(graph, Patience(), rng.normal(0, 1, n + more))
+    for found in (duals, again):
+        matched = np.flatnonzero(found.row_col >= 0)
+        cols = found.row_col[matched]
+        assert edges[matched, cols].all()
+        assert len(set(cols)) == len(cols)
+        assert S[matched, cols].sum() + auction.LEAVE * len(found.left) == pytest.approx(best_sum(allowed), abs=1e-9)
+        assert np.all((found.gains[:, None] + found.prices >= S - 1e-9)[edges])

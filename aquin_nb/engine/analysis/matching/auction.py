@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .graph import Graph
 from .watch import Watch
 
 EPS_START, EPS_WARM, EPS_FACTOR = 0.1, 0.01, 0.15
@@ -20,42 +21,6 @@ LEAVE = -2.0
 """Gain, counted from the lowest price, below which a row stays without a column; no similarity is below -1.002."""
 
 CENTRE_SWEEPS = 6
-
-
-@dataclass(frozen=True)
-class Graph:
-    """Edges of rows and columns, sorted by row, then column.
-
-    keys: int64 [edges], row · n_cols + column. weights: float64 [edges].
-    """
-
-    n_rows: int
-    n_cols: int
-    keys: np.ndarray
-    weights: np.ndarray
-
-    @classmethod
-    def empty(cls, n_rows: int, n_cols: int) -> Graph:
-        return cls(n_rows, n_cols, np.zeros(0, np.int64), np.zeros(0))
-
-    def new(self, keys: np.ndarray) -> np.ndarray:
-        """Those of the sorted `keys` that are no edges yet."""
-        place = np.searchsorted(self.keys, keys)
-        known = place < len(self.keys)
-        known[known] = self.keys[place[known]] == keys[known]
-        return keys[~known]
-
-    def joined(self, keys: np.ndarray, weights: np.ndarray) -> Graph:
-        """This graph and further edges, which it must not hold yet."""
-        place = np.searchsorted(self.keys, keys)
-        return Graph(
-            self.n_rows, self.n_cols, np.insert(self.keys, place, keys), np.insert(self.weights, place, weights)
-        )
-
-    def row_best(self) -> np.ndarray:
-        """Largest weight of each row; every row needs an edge."""
-        starts = np.searchsorted(self.keys, np.arange(self.n_rows, dtype=np.int64) * self.n_cols)
-        return np.maximum.reduceat(self.weights, starts)
 
 
 @dataclass(frozen=True)

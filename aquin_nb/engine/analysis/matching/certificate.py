@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from .graph import Graph
+from .selection import suspicious, whole
 from .similarity import Similarities
 from .watch import Watch
 
@@ -18,15 +20,22 @@ wrong by at most d 2⁻⁵³ each (2e-13 for d = 2,048), and dual values are kep
 CROWDED = 1 / 32
 """Share of a block's pairs above which the whole block is computed in float64 instead of the pairs one by one."""
 
-VIOLATIONS = 8
-"""Violating pairs a row that are handed back, the largest ones."""
+
+@dataclass(frozen=True)
+class Known:
+    """What a pass over the matrix has told: the similarities of `graph`, and limits of all others: the similarity of a
+    pair is at most row_most[i] and at most col_most[j]."""
+
+    graph: Graph
+    row_most: np.ndarray
+    col_most: np.ndarray
 
 
 @dataclass(frozen=True)
 class Bound:
     """gains, prices: float64 [n_rows], [n_cols] of which no pair's similarity exceeds the sum. value: what they add up
     to, so that no one-to-one matching has a larger sum of similarities. rows, cols: pairs that exceeded the sum before
-    gains were raised for them (at most 8 a row)."""
+    gains were raised for them, of each row the largest and some others."""
 
     gains: np.ndarray
     prices: np.ndarray
@@ -38,47 +47,60 @@ class Bound:
         return math.fsum(self.gains) + math.fsum(self.prices)
 
 
-def upper_bound(similarities: Similarities, gains: np.ndarray, prices: np.ndarray, watch: Watch) -> Bound:
+def upper_bound(
+    similarities: Similarities, gains: np.ndarray, prices: np.ndarray, watch: Watch, known: Known | None = None
+) -> Bound | None:
     """Weak duality: Σ gains + Σ prices + Σᵢ max(0, maxⱼ s_ij - gainsᵢ - pricesⱼ), for any gains [n_rows] and
     prices [n_cols]; the last sum is added to the gains.
 
     Where columns outnumber rows, prices must be at least 0 (a column may then stay without a row); n_rows ≤ n_cols.
-    Every entry of the matrix is looked at: a block at a time in the fast precision, and wherever its error leaves open
-    whether s_ij ≤ gains_i + prices_j, again in float64.
+    No pair is left out: those of `known.graph` have their similarity, and the others are looked at unless the limits
+    say that they are no more than gain + price; a block at a time in the fast precision, and wherever its error leaves
+    open whether s_ij ≤ gains_i + prices_j, again in float64. None: the time was up first.
     """
     n_rows, n_cols = similarities.shape
     if n_rows < n_cols:
         prices = np.maximum(prices, 0.0)
+    known = known or Known(Graph.empty(n_rows, n_cols), np.full(n_rows, np.inf), np.full(n_cols, np.inf))
     excess = np.zeros(n_rows)
-    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    found: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def add(r: np.ndarray, c: np.ndarray, similarity: np.ndarray) -> None:
+        by = similarity - gains[r] - prices[c]
+        np.maximum.at(excess, r, by)
+        largest = (by > 0) & (by == excess[r])
+        found.append((r[largest], c[largest]))
+
+    edge_rows = known.graph.keys // n_cols
+    add(edge_rows, known.graph.keys - edge_rows * n_cols, known.graph.weights)
     # What float32 makes of the limits below must not hide a pair.
     slack = 2.0**-21 * (1.0 + np.abs(gains).max(initial=0.0) + np.abs(prices).max(initial=0.0))
     row_limit = (gains - similarities.row_error - slack).astype(np.float32)
     col_limit = (prices - similarities.col_error - slack).astype(np.float32)
-    for i in range(0, n_rows, similarities.size):
-        rows = slice(i, min(i + similarities.size, n_rows))
-        low_rows = similarities.rows(rows)
-        for j in range(0, n_cols, similarities.size):
-            cols = slice(j, min(j + similarities.size, n_cols))
-            block = similarities.block(low_rows, similarities.cols(cols))
-            near = _near if similarities.compiled else _near_on_device
-            pairs = near(block, similarities.slope, row_limit[rows], col_limit[cols])
+    near = _near if similarities.compiled else _near_on_device
+    rows, cols, reach = suspicious(gains, prices, known.row_most, known.col_most)
+    low_cols, size = similarities.cols(cols), similarities.size
+    for i in range(0, len(rows), size):
+        some = rows[i : i + size]
+        low_rows = similarities.rows(some)
+        stop = min(len(cols), whole(reach[i]))
+        for j in range(0, stop, size):
+            others = cols[j : min(j + size, stop)]
+            watch.check()
+            if watch.expired:
+                return None
+            block = similarities.block(low_rows, low_cols[j : j + len(others)])
+            pairs = near(block, similarities.slope, row_limit[some], col_limit[others])
             if pairs is None:
-                over = _exact_excess(similarities, rows, cols, gains, prices)
+                exact = similarities.exact_block(some, others).cpu().numpy()
+                c = (exact - prices[others]).argmax(axis=1)
+                add(some, others[c], exact[np.arange(len(some)), c])
             else:
-                r, c = pairs[0] + i, pairs[1] + j
-                over = r, c, similarities.exact(r, c) - gains[r] - prices[c]
-            positive = over[2] > 0
-            r, c, by = over[0][positive], over[1][positive], over[2][positive]
-            np.maximum.at(excess, r, by)
-            if len(r):
-                found.append(_largest(r, c, by))
-        watch.tick("certificate", rows.stop, n_rows, "features")
-    if not found:
-        nothing = np.zeros(0, np.int64)
-        return Bound(gains, prices, nothing, nothing)
-    r, c, _ = _largest(*(np.concatenate(part) for part in zip(*found, strict=True)))
-    return Bound(gains + excess, prices, r, c)
+                r, c = some[pairs[0]], others[pairs[1]]
+                add(r, c, similarities.exact(r, c))
+        watch.tick("certificate", i + len(some), len(rows), "features")
+    rows, cols = (np.concatenate(part) for part in zip(*found, strict=True))
+    return Bound(gains + excess, prices, rows, cols)
 
 
 def enough(weights: np.ndarray, gains: np.ndarray, prices: np.ndarray) -> np.ndarray:
@@ -108,20 +130,3 @@ def _near_on_device(
         return None
     rows, cols = torch.nonzero(above, as_tuple=True)
     return rows.cpu().numpy(), cols.cpu().numpy()
-
-
-def _exact_excess(
-    similarities: Similarities, rows: slice, cols: slice, gains: np.ndarray, prices: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    by = similarities.exact_block(rows, cols).cpu().numpy() - gains[rows, None] - prices[cols]
-    r, c = np.nonzero(by > 0)
-    return r + rows.start, c + cols.start, by[r, c]
-
-
-def _largest(r: np.ndarray, c: np.ndarray, by: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The `VIOLATIONS` largest of each row."""
-    order = np.lexsort((c, -by, r))
-    r, c, by = r[order], c[order], by[order]
-    first = np.searchsorted(r, r, side="left")
-    kept = np.arange(len(r)) - first < VIOLATIONS
-    return r[kept], c[kept], by[kept]

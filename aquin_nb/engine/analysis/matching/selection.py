@@ -76,16 +76,22 @@ def best_pairs(
     for i in range(0, count_rows, size):
         chosen = slice(i, min(i + size, count_rows))
         low_rows = similarities.rows(chosen if rows is None else rows[chosen])
-        stop = count_cols if reach is None else min(count_cols, -(-int(reach[i]) // WHOLE) * WHOLE)
+        stop = count_cols if reach is None else min(count_cols, whole(reach[i]))
         for j in range(0, stop, size):
             lists.add(similarities.block(low_rows, low_cols[j : min(j + size, stop)]), i, j)
+            watch.check()
+            if watch.expired:
+                return None
         watch.tick(stage, chosen.stop, count_rows, "features")
-        if watch.expired:
-            return None
     r, c = lists.pairs()
     keys = (r if rows is None else rows[r]).astype(np.int64) * n_cols + (c if cols is None else cols[c])
     row_most, col_most = lists.row_floor.astype(float), lists.col_floor.astype(float)
     return Best(distinct(keys), row_most + FLOAT32_SLACK, col_most + FLOAT32_SLACK)
+
+
+def whole(count: int) -> int:
+    """The next multiple of `WHOLE`."""
+    return -(-int(count) // WHOLE) * WHOLE
 
 
 def distinct(keys: np.ndarray) -> np.ndarray:

@@ -4,7 +4,8 @@
 2. An auction finds the best matching along the edges, and dual prices for it.
 3. A pair that is no edge can improve the matching only where its similarity exceeds gain + price. The first pass knows
    where that is possible; this part of the matrix is looked at again, its best pairs become edges, and 2. goes on.
-4. When nothing more is found, `certificate.upper_bound` looks at the whole matrix, and knows nothing but the prices.
+4. When nothing more is found, `certificate.upper_bound` goes over all pairs once more: it takes the prices as they are,
+   whatever solver they come from, and the limits and edges of 1. and 3.
 
 Memory is O(edges + block), with some 25 edges a row.
 """
@@ -12,13 +13,15 @@ Memory is O(edges + block), with some 25 edges a row.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from .auction import Duals, Graph, solve
-from .certificate import TOLERANCE, upper_bound
+from .auction import Duals, solve
+from .certificate import TOLERANCE, Known, upper_bound
 from .found import Found
+from .graph import Graph
 from .selection import best_pairs, distinct, suspicious
 from .similarity import Similarities
 from .watch import Watch
@@ -32,26 +35,23 @@ MARGIN = 0.01
 VIOLATION = 1e-11
 """A pair above gain + price by less does not count: prices are not known better than that."""
 
-SQUARE = 512
+SQUARE = 128
 """Rows that are matched with as many columns at once where a full matching is needed and the time is up."""
 
 
 def match(similarities: Similarities, watch: Watch) -> Found:
     """Match every row with a column of its own (n_rows ≤ n_cols) so that the sum of similarities is largest.
 
-    When the time is up first: the best full matching so far, and the bound that is proven so far.
+    When the time is up first: the last full matching, and the best bound so far.
     """
     n_rows, n_cols = similarities.shape
-    began = watch.seconds
     best = best_pairs(similarities, KEEP, watch, "similarity")
     if best is None:
         return Found(np.arange(n_rows), *similarities.crudest(), 0)
-    # The bound takes another such pass: whatever is done before must leave the time for it.
-    one_pass = watch.seconds - began
-    watch.reserve = 1.2 * one_pass
     limits = similarities.at_most(best.row_floor, best.col_floor)
     graph = _with_edges(Graph.empty(n_rows, n_cols), best.keys, similarities)
-    proven = np.maximum(graph.row_best(), limits[0]), np.zeros(n_cols)
+    prices = np.zeros(n_cols)
+    proven = np.maximum(graph.row_best(prices), limits[0]), prices
     duals: Duals | None = None
     search, blurred = similarities, False
     rounds = 0
@@ -64,17 +64,20 @@ def match(similarities: Similarities, watch: Watch) -> Found:
             break
         duals = solved
         rounds += 1
-        keys, over = _improving(search, duals, limits, graph, watch)
-        if watch.expired:
+        priced = _priced(search, duals, Known(graph, *limits), watch)
+        if priced is None:
             break
-        if len(keys):
-            graph = _with_edges(graph, keys, similarities)
+        proven = min(proven, (priced.gains, duals.prices), key=_total)
+        if priced.over > VIOLATION:
+            graph = graph.joined(priced.keys, priced.weights)
             # Twice nothing beyond what rounding may hide: which pairs are the best takes a sharper look.
-            search = search.finer() if blurred and over <= search.error else search
-            blurred = over <= search.error
+            search = search.finer() if blurred and priced.over <= search.error else search
+            blurred = priced.over <= search.error
         else:
             # Each row has a column: what would improve a row without one is never missing (`auction.LEAVE`).
-            bound = upper_bound(similarities, duals.gains, duals.prices, watch)
+            bound = upper_bound(similarities, duals.gains, duals.prices, watch, Known(graph, *limits))
+            if bound is None:
+                break
             proven = min(proven, (bound.gains, bound.prices), key=_total)
             row_col = duals.row_col.astype(np.int64)
             objective = math.fsum(similarities.exact(np.arange(n_rows), row_col))
@@ -82,9 +85,6 @@ def match(similarities: Similarities, watch: Watch) -> Found:
             if _total(proven) - objective <= TOLERANCE * n_rows or not len(keys):
                 return Found(row_col, *proven, rounds)
             graph, search = _with_edges(graph, keys, similarities), search.finer()
-    if watch.remaining > one_pass:
-        bound = upper_bound(similarities, duals.gains, duals.prices, watch)
-        proven = min(proven, (bound.gains, bound.prices), key=_total)
     return Found(_completed(duals.row_col, similarities), *proven, rounds)
 
 
@@ -97,20 +97,29 @@ def _with_edges(graph: Graph, keys: np.ndarray, similarities: Similarities) -> G
     return graph.joined(keys, similarities.exact(rows, keys - rows * graph.n_cols))
 
 
-def _improving(
-    similarities: Similarities, duals: Duals, limits: tuple[np.ndarray, np.ndarray], graph: Graph, watch: Watch
-) -> tuple[np.ndarray, float]:
-    """Keys of pairs that are no edges yet, and by how much the best of them exceeds gain + price.
+@dataclass(frozen=True)
+class _Priced:
+    """What a look at the matrix has found beside the edges.
 
-    None at all if not one of them would improve the matching.
+    keys, weights: pairs that improve the matching, or may soon. over: by how much the best of them exceeds gain +
+    price. gains: float64 [n_rows], raised until no pair exceeds gain + price, by as little as this look can tell.
     """
-    gains, prices = duals.gains, duals.prices
-    nothing = np.zeros(0, np.int64), 0.0
-    rows, cols, reach = suspicious(gains, prices, *limits)
+
+    keys: np.ndarray
+    weights: np.ndarray
+    over: float
+    gains: np.ndarray
+
+
+def _priced(search: Similarities, duals: Duals, known: Known, watch: Watch) -> _Priced | None:
+    """None: the time was up first."""
+    gains, prices, graph = duals.gains, duals.prices, known.graph
+    enough = np.maximum(gains, graph.row_best(prices))
+    rows, cols, reach = suspicious(gains, prices, known.row_most, known.col_most)
     if not len(rows):
-        return nothing
+        return _Priced(np.zeros(0, np.int64), np.zeros(0), 0.0, enough)
     best = best_pairs(
-        similarities,
+        search,
         KEEP_PRICED,
         watch,
         "pricing",
@@ -123,12 +132,15 @@ def _improving(
         col_floor=prices[cols] - MARGIN,
     )
     if best is None:
-        return nothing
+        return None
+    # What was not kept is no better than the floor; entries are at most 1.002 or so, and so is their error.
+    enough[rows] = np.maximum(enough[rows], best.row_floor + 1.01 * search.error)
     keys = graph.new(best.keys)
     rows = keys // graph.n_cols
     cols = keys - rows * graph.n_cols
-    over = float((similarities.exact(rows, cols) - gains[rows] - prices[cols]).max(initial=0.0))
-    return (keys, over) if over > VIOLATION else nothing
+    weights = search.exact(rows, cols)
+    np.maximum.at(enough, rows, weights - prices[cols])
+    return _Priced(keys, weights, float((weights - gains[rows] - prices[cols]).max(initial=0.0)), enough)
 
 
 def _completed(row_col: np.ndarray, similarities: Similarities) -> np.ndarray:

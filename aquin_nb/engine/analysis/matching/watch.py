@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from pathlib import Path
@@ -13,10 +12,7 @@ _STATM = Path("/proc/self/statm")
 
 
 class Watch:
-    """The clock of one piece of work, and its line to whoever started it.
-
-    `expired` says whether `time_limit` seconds, less `reserve` of them that the caller still needs, have passed.
-    """
+    """The clock of one piece of work, and its line to whoever started it."""
 
     def __init__(self, control: Control | None = None, time_limit: float | None = None) -> None:
         self._control = control or Control()
@@ -24,7 +20,6 @@ class Watch:
         self._began = time.perf_counter()
         self._resident = _resident()
         self._peak = self._resident
-        self.reserve = 0.0
 
     def tick(self, stage: str, done: int, total: int, unit: str = "") -> None:
         """Report progress. Raises `Cancelled` when the work should stop."""
@@ -42,13 +37,9 @@ class Watch:
         return time.perf_counter() - self._began
 
     @property
-    def remaining(self) -> float:
-        """Seconds until the limit; infinite without one."""
-        return math.inf if self._limit is None else self._limit - self.seconds
-
-    @property
     def expired(self) -> bool:
-        return self.remaining < self.reserve
+        """Whether `time_limit` seconds have passed."""
+        return self._limit is not None and self.seconds > self._limit
 
     @property
     def peak_bytes(self) -> int:
