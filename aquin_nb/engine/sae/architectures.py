@@ -39,7 +39,7 @@ BLOCK_BYTES = {"cpu": 24 << 20, "cuda": 512 << 20}
 """Of a block's pre-activations. On a CPU it is kept below glibc's largest threshold for mmap, so that temporaries of a
 block's size are recycled instead of being page-faulted in again; where there are none (`Selected`), larger blocks
 spend less on packing the weights for each product."""
-SELECTED_BLOCK_BYTES = {"cpu": 128 << 20, "cuda": 512 << 20}
+SELECTED_BLOCK_BYTES = {"cpu": 64 << 20, "cuda": 512 << 20}
 
 
 @dataclass(frozen=True)

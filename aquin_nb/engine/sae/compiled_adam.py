@@ -79,7 +79,8 @@ def step(
     root = 1 / (1 - betas[1] ** t) ** 0.5
     numbers = (norm, lr / (1 - betas[0] ** t), root, eps, 1 - lr * decay, 1 - betas[0], betas[1], 1 - betas[1])
     squares = torch.empty(rows.shape[0], dtype=torch.float32)
-    tensors = (rows, grad, moments["exp_avg"], moments["exp_avg_sq"], squares)
-    arrays: list[Any] = [*(tensor.numpy() for tensor in tensors), np.array(numbers, np.float32)]
+    single = torch.tensor(numbers, dtype=torch.float32)
+    tensors = (rows, grad, moments["exp_avg"], moments["exp_avg_sq"], squares, single)
+    arrays: list[Any] = [tensor.numpy() for tensor in tensors]
     share(even(rows.shape[0]), partial(step_rows, *arrays))
     return squares

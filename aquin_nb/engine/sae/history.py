@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+PIECE = 256
+
 BINS = 40
 """Of the density histogram: log10 of the firing rate from -6 to 0, evenly."""
 
@@ -86,7 +88,14 @@ class Window:
         self.fired.copy_(fired)
 
 
-def mean_cosine(one: Tensor, other: Tensor) -> float:
-    """Mean over rows of the cosine of [n, d] and [n, d]; NaN for no row."""
-    value = torch.nn.functional.cosine_similarity(one, other, dim=1).mean()
-    return float(value) if one.shape[0] else math.nan
+def mean_cosine(residual: Tensor, y: Tensor) -> float:
+    """Mean over rows of the cosine of y + residual and y, both [n, d]; NaN for no row."""
+    n = y.shape[0]
+    # On a CPU in pieces that stay in the cache over the passes, and whose temporaries are small.
+    piece = max(1, n) if y.is_cuda else PIECE
+    total = y.new_zeros(())
+    for error, row in zip(torch.split(residual, piece), torch.split(y, piece), strict=True):
+        other = error + row
+        lengths = torch.linalg.vector_norm(other, dim=1) * torch.linalg.vector_norm(row, dim=1)
+        total += (torch.linalg.vecdot(other, row) / lengths.clamp_(min=1e-8)).sum()
+    return float(total) / n if n else math.nan

@@ -198,7 +198,7 @@ class Run:
         if not math.isfinite(error):
             raise self._diverged(f"The reconstruction error became {error} at step {self.step:,}.")
         fvu = error / variance if variance > 0 else math.nan
-        mean = mean_cosine(result.residual + batch.y, batch.y) / mesh.data_size
+        mean = mean_cosine(result.residual, batch.y) / mesh.data_size
         cosine = torch.tensor(mean, dtype=torch.float32, device=self.device)
         fired = mesh.over_latents(window.fired.sum())
         seconds = window.seconds()
@@ -256,6 +256,12 @@ class Run:
             " here on. The result is the same, a little slower."
         )
         return True
+
+    def end_steps(self) -> None:
+        """Free what only another step would need, so that there is room for a dictionary beside the parameters."""
+        self.architecture.forget_buffers()
+        for parameter in self.p.all():
+            parameter.grad = None
 
     def require_finite(self) -> None:
         """Raise before a checkpoint or a dictionary would hold NaN.

@@ -319,6 +319,8 @@ def _with_checkpoint(error: AquinError, members: Sequence[Member]) -> AquinError
 def _outcomes(stream: Stream, members: Sequence[Member], runs: Sequence[Run]) -> list[TrainOutcome]:
     """Of the dictionaries that have not failed; of the first rank, for which the others need not wait."""
     going = [(member, run) for member, run in zip(members, runs, strict=True) if member.failed is None]
+    for run in runs:
+        run.end_steps()
     try:
         weights = [(run.best(), run.dead_count()) for _, run in going]
         if not runs[0].mesh.first:
