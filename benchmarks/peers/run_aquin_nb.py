@@ -12,7 +12,10 @@ from aquin_nb.control import Control, Tick
 from aquin_nb.engine.activations.stream import ShuffledStream
 from aquin_nb.engine.numerics import fast_dtype
 from aquin_nb.engine.sae import SaeConfig, TrainConfig
-from aquin_nb.engine.sae.trainer import Member, fit
+from aquin_nb.engine.sae.trainer import Interrupted, Member, fit
+
+LONG = 1000
+"""Steps of the training whose first ones are timed: kernels are not compiled for one that takes a few seconds."""
 
 
 def train(spec: Spec, batches: Batches) -> Dictionary:
@@ -24,7 +27,7 @@ def train(spec: Spec, batches: Batches) -> Dictionary:
         architecture=spec.architecture,
         d_sae=spec.d_sae,
         batch_size=spec.batch_size,
-        steps=spec.steps,
+        steps=spec.steps if spec.out else LONG,
         seed=spec.seed,
         **{name: value for name, value in given.items() if value is not None},
         **spec.options,
@@ -35,8 +38,14 @@ def train(spec: Spec, batches: Batches) -> Dictionary:
 
     def stamp(tick: Tick) -> None:
         batches.stamp()
+        if tick.done == spec.steps:
+            control.cancel()
 
-    outcome = fit(stream, [Member(cfg, config)], control=Control(on_tick=stamp))[0]
+    control = Control(on_tick=stamp)
+    try:
+        outcome = fit(stream, [Member(cfg, config)], control=control)[0]
+    except Interrupted as stopped:
+        outcome = stopped.outcomes[0]
     batches.said = {"dtype": config.dtype, "l0": outcome.history[-1].l0, "train_fvu": outcome.history[-1].fvu}
     sae = outcome.dictionary
     b_enc = sae.b_enc - sae.b_dec @ sae.W_enc
