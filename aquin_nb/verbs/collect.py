@@ -90,6 +90,10 @@ def collect_activations(
     rows = 1 if batch_size is None else batch_size
     contexts(model, opened, cut, batch_size=rows, pack=pack, bos=bos, exclude=exclude)  # refuses what cannot be; lazy
 
+    if "://" in place.address:
+        room = f"are put there; {human_bytes(place.free())} are free in {place.path}, where chunks are written first."
+    else:
+        room = f"on disk; {human_bytes(place.free())} are free there."
     card = ActivationStoreCard(
         name=run,
         model=model_ref(model.info),
@@ -98,7 +102,7 @@ def collect_activations(
         unit="token" if model.mode == "llm" else "text",
         wanted=wanted,
         artifacts=[Artifact(role="activations", path=place.address)],
-        notes=[f"About {human_bytes(size)} on disk; {human_bytes(place.free())} are free there."],
+        notes=[f"About {human_bytes(size)} {room}"],
     )
     settings: dict[str, Any] = {
         "tokens": wanted,

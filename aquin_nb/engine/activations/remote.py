@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
 from collections.abc import Iterator
 from io import BufferedIOBase
 from pathlib import Path
@@ -117,7 +116,7 @@ class Remote(Place):
         """Nothing can be known of a bucket."""
 
     def free(self) -> int:
-        return _free(self.path)
+        return files.free_bytes(self.path)
 
     def _remote(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"
@@ -126,12 +125,13 @@ class Remote(Place):
         """Let go of the copies that were used longest ago, when the disk is too full for one more."""
         self.path.mkdir(parents=True, exist_ok=True)
         copies = sorted(self.path.glob("*.safetensors"), key=lambda copy: copy.stat().st_mtime)
-        while copies and _free(self.path) < 2 * needed:
+        while copies and files.free_bytes(self.path) < 2 * needed:
             copies.pop(0).unlink(missing_ok=True)
-        if _free(self.path) < needed:
+        if files.free_bytes(self.path) < needed:
+            free = files.human_bytes(files.free_bytes(self.path))
             raise NoSpace(
                 f"A copy of {name} of {self.address} needs {files.human_bytes(needed)} in {self.path}, where"
-                f" {files.human_bytes(_free(self.path))} are free. Free some disk, or set AQUIN_HOME to another one."
+                f" {free} are free. Free some disk, or set AQUIN_HOME to another one."
             )
 
     @contextlib.contextmanager
@@ -148,7 +148,3 @@ class Remote(Place):
                 f"{self.address} cannot be {what} ({reason:.300}). Look at the address, the credentials and the"
                 " connection, and try again."
             ) from error
-
-
-def _free(folder: Path) -> int:
-    return shutil.disk_usage(folder).free

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,6 @@ class RowFile:
 
     def __init__(self, path: Path, tensor: str) -> None:
         self._path = path
-        self._fd = -1
         try:
             with open(path, "rb") as stream:
                 head, data = read_head(stream)
@@ -34,6 +34,7 @@ class RowFile:
             start, stop = (data + int(offset) for offset in about["data_offsets"])
             self._start = start
             self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            weakref.finalize(self, os.close, self._fd)
             size = os.fstat(self._fd).st_size
         except (OSError, ValueError, KeyError, TypeError, RecursionError, struct.error) as error:
             raise self._damaged(error) from None
@@ -65,7 +66,3 @@ class RowFile:
 
     def _damaged(self, why: object) -> StoreError:
         return StoreError(f"{self._path} is damaged or missing ({why}); the other chunks are readable.")
-
-    def __del__(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
