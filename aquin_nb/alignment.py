@@ -123,6 +123,31 @@ class SaeAlign(Result):
         found = int(table[operator.index(values.item())])
         return None if found < 0 else found
 
+    def neighbourhood(self, feature: int, side: str = "a") -> pd.DataFrame:
+        """What is near a feature: one row for each of its most similar features of the other dictionary, nearest first.
+
+        `feature, cosine, class, partner, nearest, member, firing_rate`: a neighbour, its own class, its own partner and
+        nearest feature on this side, and whether it takes part in a split or merge of the feature asked for.
+
+        Raises:
+            DictionaryError: no such feature, or a side other than "a" and "b".
+
+        >>> alignment.neighbourhood(alignment.card.weakest_a[0].feature)   # doctest: +SKIP
+        """
+        if side not in ("a", "b"):
+            raise DictionaryError(f'side must be "a" or "b", not {side!r}.')
+        here, there = (self._frames[f"features_{name}"] for name in (side, "b" if side == "a" else "a"))
+        if not 0 <= feature < len(here):
+            raise DictionaryError(f"{getattr(self.card, side).name} has the features 0 to {len(here) - 1}: {feature}?")
+        ids, cosines = (part[feature] for part in self.neighbours[side])
+        known = ids >= 0
+        columns = ["feature", "class", "partner", "nearest", "firing_rate"]
+        near: pd.DataFrame = there.iloc[ids[known]][columns].reset_index(drop=True)
+        near.insert(1, "cosine", cosines[known].astype(np.float64))
+        members = {int(member) for member in str(here["members"].iloc[feature]).split()}
+        near.insert(5, "member", near["feature"].isin(members))
+        return near
+
     def top_texts(
         self,
         features: int | tuple[int, int] | Sequence[int | tuple[int, int]],
@@ -161,7 +186,17 @@ class SaeAlign(Result):
         if not pairs:
             raise DictionaryError("Name at least one feature.")
         names = self.card.a.name, self.card.b.name
-        return find_top_texts(self.dictionaries, names, pairs, activations, texts, model, top, window)
+        found = find_top_texts(self.dictionaries, names, pairs, activations, texts, model, top, window)
+        found.told = [self._told(a, b) for a, b in pairs]
+        return found
+
+    def _told(self, a: int, b: int | None) -> str:
+        """A pair in a few words: `rotated, cosine 0.512`."""
+        features = self._frames["features_a"]
+        if a >= len(features):
+            return ""
+        kind, cosine = features["class"].iloc[a], features["cosine"].iloc[a]
+        return f"{kind}, cosine {cosine:.3f}" if b is not None and self.translate(a) == b else str(kind)
 
     @property
     def dictionaries(self) -> tuple[SparseAutoencoder, SparseAutoencoder]:

@@ -21,18 +21,20 @@ class TopTexts:
     """Passages on which features of a and their partners of b fire most. A look: nothing is written.
 
     Attributes:
+        pairs: the features, and told: what is said of each pair.
         frame: `a, b, side, rank, activation, before, token, after, document, position`, one row a passage; at most one
             passage a document and feature.
     """
 
     def __init__(self, frame: pd.DataFrame, pairs: Sequence[tuple[int, int | None]], names: tuple[str, str]) -> None:
         self.frame, self.pairs, self.names = frame, list(pairs), names
+        self.told = [""] * len(self.pairs)
 
     def html(self) -> str:
         """As HTML without any script."""
         from .widgets.top_texts import top_texts_html
 
-        return top_texts_html(self.frame, self.pairs, self.names)
+        return top_texts_html(self.frame, self.pairs, self.names, self.told)
 
     def freeze(self) -> Frozen:
         """The same view; show it as the last line of a cell that must never change."""
@@ -42,11 +44,10 @@ class TopTexts:
 
     def __repr__(self) -> str:
         lines = []
-        for a, b in self.pairs:
-            lines.append(
-                f"feature {a} of {self.names[0]}, " + (f"{b} of {self.names[1]}" if b is not None else "alone")
-            )
-            of = self.frame[self.frame["a"] == a]
+        for (a, b), told in zip(self.pairs, self.told, strict=True):
+            other = f"{b} of {self.names[1]}" if b is not None else "no partner"
+            lines.append(f"feature {a} of {self.names[0]}, {other}" + (f": {told}" if told else ""))
+            of = self.frame[(self.frame["a"] == a) & (self.frame["b"].fillna(-1) == (-1 if b is None else b))]
             for row in of.to_dict("records"):
                 text = f"{row['before']}«{row['token']}»{row['after']}".replace("\n", " ")
                 lines.append(f"  {row['side']} {row['activation']:8.3f}  {text}")

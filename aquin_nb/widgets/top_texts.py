@@ -11,14 +11,21 @@ from . import parts
 from .text import esc, number
 
 
-def top_texts_html(frame: pd.DataFrame, pairs: Sequence[tuple[int, int | None]], names: Sequence[str]) -> str:
-    """A block a pair, the passages of a on the left and of b on the right; script-free."""
+def top_texts_html(
+    frame: pd.DataFrame, pairs: Sequence[tuple[int, int | None]], names: Sequence[str], told: Sequence[str]
+) -> str:
+    """A block a pair, the passages of a on the left and of b on the right; script-free.
+
+    Args:
+        told: what is said of each pair.
+    """
     blocks = ""
-    for a, b in pairs:
+    for (a, b), words in zip(pairs, told, strict=True):
         columns = ""
         for side, feature, name in (("a", a, names[0]), ("b", b, names[1])):
             title = f"{name}: feature {feature}" if feature is not None else f"{name}: no partner"
-            shown = frame[(frame["a"] == a) & (frame["side"] == side)]
+            of = frame["b"].fillna(-1) == (-1 if b is None else b)
+            shown = frame[(frame["a"] == a) & of & (frame["side"] == side)]
             rows = "".join(_passage(row) for row in shown.to_dict("records"))
             if feature is not None and not rows:
                 rows = f'<div style="font-size:12px;{parts.MUTED}">fires nowhere in these texts</div>'
@@ -26,6 +33,7 @@ def top_texts_html(frame: pd.DataFrame, pairs: Sequence[tuple[int, int | None]],
                 f'<div style="flex:1 1 300px;min-width:260px;margin:6px 18px 0px 0px">'
                 f'<b style="font-size:12px">{esc(title)}</b>{rows}</div>'
             )
+        blocks += parts.line(esc(words), top=4)
         blocks += f'<div style="display:flex;flex-wrap:wrap;margin-bottom:8px">{columns}</div>'
     return f'<div style="{parts.BOX}">{blocks}</div>'
 

@@ -89,6 +89,20 @@ def test_features_and_activations_are_translated(aligned: aquin_nb.SaeAlign) -> 
         aligned.translate("17")
 
 
+def test_a_neighbourhood_tells_what_its_features_are(aligned: aquin_nb.SaeAlign) -> None:
+    feature = aligned.card.weakest_b[0].feature
+    near = aligned.neighbourhood(feature, "b")
+    assert near["feature"].tolist()[:5] == [n.feature for n in aligned.card.weakest_b[0].neighbours]
+    assert near["cosine"].is_monotonic_decreasing
+    of_a = aligned.frames["features_a"].loc[near["feature"]]
+    assert near["class"].tolist() == of_a["class"].tolist()
+    assert near["partner"].tolist() == of_a["partner"].tolist()
+    with pytest.raises(errors.DictionaryError, match="features 0 to 59: 60"):
+        aligned.neighbourhood(60)
+    with pytest.raises(errors.DictionaryError, match="side must be"):
+        aligned.neighbourhood(0, "left")
+
+
 def test_the_card_says_what_the_tables_hold(aligned: aquin_nb.SaeAlign) -> None:
     card, frames = aligned.card, aligned.frames
     assert card.classes_a == {k: int(n) for k, n in frames["features_a"]["class"].value_counts().items()}
@@ -200,6 +214,7 @@ def test_top_texts_of_partners_stand_side_by_side(session: aquin_nb.Session) -> 
     assert "<b>0</b>" not in found.html()
     assert f"&lt;b&gt;0&lt;/b&gt;: feature {busy}" in found.html()
     assert f"feature {busy} of <b>0</b>" in repr(found)
+    assert f"{aligned.frame['class'][busy]}, cosine" in found.html()
 
 
 def test_top_texts_of_a_store_are_read_from_its_tokens(session: aquin_nb.Session) -> None:
