@@ -18,6 +18,7 @@ from ..control import Control
 from ..engine.activations.store import Store
 from ..engine.analysis.align import Alignment, On, Sample, align
 from ..engine.analysis.alignment.classes import CLASSES, Thresholds
+from ..engine.analysis.alignment.directions import named
 from ..engine.analysis.alignment.firing import ROWS, firings
 from ..engine.analysis.alignment.passages import text_rows
 from ..engine.sae import SparseAutoencoder, load_dictionary
@@ -72,7 +73,8 @@ def sae_align(
     """Match the features of two dictionaries one to one by similarity, exactly, and say what became of each.
 
     Args:
-        a, b: dictionaries, results of `sae.train`, or paths. They may differ in width (d_sae), not in d_out.
+        a, b: dictionaries, results of `sae.train`, or paths. They may differ in width (d_sae), not in d_out (by encoder
+            in d_in; by firings in nothing but rows that both can encode).
         on: "decoder" (cosine of decoder rows), "encoder" (of encoder columns), "both" (matched by decoder rows, and
             the share of pairs that matching by encoder gives too), or "firings" (correlation of activations on the same
             rows, for when directions lie; it also compares dictionaries of different places).
@@ -104,12 +106,14 @@ def sae_align(
     card = SaeAlignCard(name=run, a=dictionary_ref(left), b=dictionary_ref(right))
     card.start()
     with visible("Aligning") as control:
-        sample = _sample(left, right, on, activations, texts, model, rows, control)
+        notes: list[str] = []
+        sample = _sample(left, right, on, activations, texts, model, rows, control, notes)
         found = align(
             left, right, on=on, sample=sample, max_features=max_features, thresholds=limits, time_limit=time_limit,
             control=control,
         )  # fmt: skip
     _tell(card, found, "" if sample is None else sample.name)
+    card.notes = [*found.notes, *notes]
     card.finish("completed")
     claim_folder(folder, "card.json")
     frames = {"features_a": found.features_a, "features_b": found.features_b, "pairs": found.pairs}
@@ -138,8 +142,9 @@ def _sample(
     model: Model | None,
     rows: int,
     control: Control,
+    notes: list[str],
 ) -> Sample | None:
-    """Both dictionaries on the same rows; None when none are given.
+    """Both dictionaries on the same rows; None when none are given. What a reader must know of them goes to `notes`.
 
     Raises:
         StoreError, DictionaryError: as `sae_align`.
@@ -158,6 +163,7 @@ def _sample(
         sources, what = [_kept(given) for given in opened], opened[0].corpus.name
         if opened[0].total != opened[1].total:
             raise StoreError("The two dictionaries read sites with different numbers of rows; they go row by row.")
+        notes += [note for given, sae in zip(opened, (a, b), strict=True) for note in _mismatch(given, sae)]
     else:
         return None
     of_a, of_b = (
@@ -176,6 +182,16 @@ def _own_rows(given: Any, sae: SparseAutoencoder) -> Rows:
         if where is None:
             raise
         return open_rows(given, where)
+
+
+def _mismatch(rows: Rows, sae: SparseAutoencoder) -> list[str]:
+    """A sentence when the rows are not of the place or the model that the dictionary was trained on."""
+    model = "" if rows.model is None else rows.model.name
+    if rows.hook and sae.cfg.hook and rows.hook != sae.cfg.hook:
+        return [f"T{named(sae)[1:]} was trained on {sae.cfg.hook} and encodes rows of {rows.hook}."]
+    if model and sae.cfg.model and model != sae.cfg.model:
+        return [f"T{named(sae)[1:]} was trained on {sae.cfg.model} and encodes rows of {model}."]
+    return []
 
 
 def _kept(rows: Rows) -> Store | Tensor:
@@ -211,7 +227,6 @@ def _tell(card: SaeAlignCard, found: Alignment, sample: str) -> None:
     card.weakest, card.strongest = _pairs(ordered.head(LISTED)), _pairs(ordered[::-1].head(LISTED))
     card.weakest_a = _weakest(found.features_a, *found.nearest_a)
     card.weakest_b = _weakest(found.features_b, *found.nearest_b)
-    card.notes = found.notes
 
 
 def _counts(features: pd.DataFrame) -> dict[str, int]:

@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 
 import aquin_nb
 from aquin_nb import errors
+from aquin_nb.cli import main
 from aquin_nb.engine.sae import SaeConfig, SparseAutoencoder
 
 TEXTS = ["In the beginning God created the heaven and the earth.", "And God said, Let there be light: and there was."]
@@ -233,6 +234,37 @@ def test_top_texts_of_a_store_are_read_from_its_tokens(session: aquin_nb.Session
         aligned.top_texts(busy)
     with pytest.raises(errors.DictionaryError, match="never saved"):
         aquin_nb.open_alignment(aligned.path).top_texts(busy, kept, model=session.model)
+
+
+def test_rows_of_another_place_are_noted(session: aquin_nb.Session) -> None:
+    kept = session.collect_activations(corpus=TEXTS * 30, layers=[2], tokens=300, name="elsewhere").wait()
+    aligned = session.sae.align(of_tiny(0), of_tiny(1), activations=kept)
+    said = (
+        "The dictionary <b>0</b> was trained on blocks.3.hook_resid_post and encodes rows of blocks.2.hook_resid_post."
+    )
+    assert said in aligned.card.notes
+
+
+def test_each_dictionary_reads_its_own_site_of_a_store(session: aquin_nb.Session) -> None:
+    kept = session.collect_activations(corpus=TEXTS * 30, layers=[2, 3], tokens=400, name="two-sites").wait()
+    other = of_tiny(1).renamed(layer=2, hook="blocks.2.hook_resid_post")
+    aligned = session.sae.align(of_tiny(0), other, on="firings", activations=kept)
+    f = other.encode(torch.cat([kept.store.at(2).read(i).x for i in range(len(kept.store.chunks))]).float())
+    rates = aligned.frames["features_b"]["firing_rate"]
+    assert np.allclose(rates, (f > 0).double().mean(0).numpy())
+    assert any("different layers (3 and 2)" in note for note in aligned.card.notes)
+
+
+def test_the_terminal_aligns_by_firings(
+    saved: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "cli"
+    words = ["sae", "align", *map(str, saved), "--max-features", "40", "--time-limit", "60", "--output", str(out)]
+    assert main(words) == 0
+    assert "40 pairs of seed 0 and seed 1" in capsys.readouterr().out
+    assert main(["sae", "align", *map(str, saved), "--on", "firings"]) == 1
+    assert "give the rows to do it on" in capsys.readouterr().err
+    assert aquin_nb.open_alignment(out).card.n_a == 40
 
 
 def test_several_dictionaries_have_a_matrix_a_face_and_a_figure(saved: tuple[Path, Path], tmp_path: Path) -> None:
