@@ -74,7 +74,9 @@ def diff_lines(card: SaeDiffCard) -> list[str]:
         f"SaeDiff {card.name}: {card.n_changed:,} of {card.n_features:,} features changed ({rule(card)}), mean |Δ|"
         f" {card.mean_abs_delta:.4g}, max |Δ| {card.max_abs_delta:.4g} over {plural(card.n_tokens, unit)}"
     ]
-    if card.n_over is not None and card.n_over != card.n_changed and not card.same:
+    if card.same:
+        lines.append(card.notes[0])
+    elif card.n_over is not None and card.n_over != card.n_changed:
         lines.append(f"{card.n_over:,} move by the threshold or more; {card.n_tested or 0:,} could be tested")
     for delta in [one for one in card.top if one.changed][:IN_TERMINAL]:
         tokens = ", ".join(repr(token) for token in delta.tokens)
@@ -88,7 +90,7 @@ def diff_lines(card: SaeDiffCard) -> list[str]:
         lines.append(f"{len(card.cohorts) - IN_TERMINAL} more cohorts in .cohorts()")
     if card.advice is not None:
         lines.append(f"Dictionary: {card.advice}. {card.advice_reason}")
-    return [*lines, *card.notes]
+    return [*lines, *card.notes[1 if card.same else 0 :]]
 
 
 def tinted(value: float, most: float, *, bold: bool = True) -> str:
