@@ -33,9 +33,7 @@ def main() -> None:
     args = parser.parse_args()
     rows = []
 
-    reference = AutoModelForCausalLM.from_pretrained(
-        fetch(args.model), dtype=torch.float32, attn_implementation="eager"
-    )
+    reference = AutoModelForCausalLM.from_pretrained(fetch(args.model), dtype=torch.float32)
     for backend in ("transformer-lens", "huggingface"):
         model = load_model(args.model, dtype="float32", backend=backend)
         tokens = model.tokenize(TEXTS)
