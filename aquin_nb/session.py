@@ -222,6 +222,7 @@ class Session:
         count: int = 6,
         topic: str = "general knowledge",
         layers: str | int | Sequence[int] = "all",
+        site: str = "hook_resid_post",
         position: Literal["last", "mean"] | None = None,
         checkpoint: str | Path | None = None,
         encode_sae: bool = False,
@@ -235,6 +236,7 @@ class Session:
             prompts: JSON or JSONL file, or a list of strings, `{text|prompt: ..., **metadata}` or
                 `{instruction, response}` rows; every extra key is kept. Default: `count` built-in probes on `topic`.
             layers: "all", one layer or several.
+            site: what is read of every layer: the end of a site's name, such as "hook_mlp_out".
             position: "last" (token) or "mean" (over tokens, BOS left out). Default: "last" for language models,
                 "mean" for embedding models, which have nothing else.
             checkpoint: a fine-tuned `.pt` to capture from instead of the base weights.
@@ -265,6 +267,7 @@ class Session:
                 model,
                 probes,
                 layers=chosen,
+                site=site,
                 position=position,
                 output=folder,
                 dictionary=sae,

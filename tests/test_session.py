@@ -412,6 +412,17 @@ def test_an_interrupt_keeps_the_probes_captured_so_far(session: aquin_nb.Session
     assert not capture.manifest["complete"]
 
 
+def test_a_capture_of_another_site_says_so(session: aquin_nb.Session) -> None:
+    capture = session.capture_activations(["A text.", "Another one."], layers=[2], site="hook_mlp_out")
+    tokens = session.model.tokenize(["A text.", "Another one."])
+    read = session.model.activations(tokens, ["blocks.2.hook_mlp_out"])["blocks.2.hook_mlp_out"]
+    last = tokens.mask.sum(1) - 1
+    torch.testing.assert_close(capture.layers[2], read[torch.arange(2), last].float())
+    assert "hook_mlp_out" in repr(capture)
+    with pytest.raises(errors.ModelError, match="hook_mlp_in"):
+        session.capture_activations(["A text."], site="hook_mlp_in")
+
+
 def test_rows_that_do_not_vary_have_no_fvu_and_their_card_opens_again(session: aquin_nb.Session) -> None:
     capture = session.capture_activations(["The same text."] * 4, layers=[3])
     result = session.sae.train(activations=capture, steps=5, d_sae=64).wait(60)
