@@ -32,6 +32,7 @@ LASTING = ("tool.start", "tool.result", "card.artifact", "sync.gap")
 NonFinite = Literal["NaN", "Infinity", "-Infinity"]
 Number = int | float | NonFinite | None
 Uuid = Annotated[str, Field(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")]
+Subject = Annotated[str, Field(min_length=1, max_length=200)]
 Source = Annotated[str, Field(pattern=r"^urn:aquin:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 Whole = Annotated[int, Field(ge=1, le=2**53 - 1)]
 
@@ -148,7 +149,7 @@ class Event(BaseModel):
 
     Attributes:
         source: who tells it: one process life.
-        subject: the card.
+        subject: the card; ours are UUIDs, which nobody may count on.
         sequence: per source, from 1, without gaps.
         attempt: which run of the same cell it belongs to.
     """
@@ -159,7 +160,7 @@ class Event(BaseModel):
     id: Uuid
     source: Source
     type: Annotated[str, Field(min_length=1, max_length=200)]
-    subject: Uuid
+    subject: Subject
     time: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$")]
     sequence: Whole
     room: Annotated[str, Field(min_length=1, max_length=200)] = "default"

@@ -60,7 +60,7 @@ def test_a_field_nobody_knows_is_kept_inside_known_data():
         ({"sequence": 0}, "sequence"),
         ({"sequence": 1.5}, "sequence"),
         ({"source": "me"}, "source"),
-        ({"subject": "../../etc/passwd"}, "subject"),
+        ({"subject": ""}, "subject"),
         ({"id": "1"}, "id"),
         ({"time": "yesterday"}, "time"),
         ({"attempt": 0}, "attempt"),
