@@ -64,6 +64,7 @@ def test_any_prices_give_a_true_bound_and_exactly_what_they_say(
     with full_float32():
         known = keep and after_a_pass(similarities, keep)
         bound = upper_bound(similarities, gains, prices, Watch(), known or None)
+    assert bound is not None
     assert bound.value == pytest.approx(gains.sum() + prices.sum() + excess.sum(), abs=1e-12)
     assert bound.value >= best_sum(S) - 1e-12
     np.testing.assert_allclose(bound.gains, gains + excess, atol=1e-13)
@@ -110,6 +111,7 @@ def test_one_better_pair_among_many_is_not_overlooked_in_any_precision() -> None
     for low in DTYPES:
         with full_float32():
             bound = upper_bound(Similarities(A, B, low=low), gains, prices, Watch())
+        assert bound is not None
         assert 123 in bound.rows[S[bound.rows, bound.cols] - gains[bound.rows] > 5e-10]
         assert bound.value == pytest.approx(S.max(axis=1).sum(), abs=1e-11)
 
