@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 import aquin_nb
 from aquin_nb import errors
-from aquin_nb.engine.models import finetune
+from aquin_nb.cli import main
 from aquin_nb.engine.sae import SaeConfig
 
 SAMPLE = Path(aquin_nb.__file__).parent / "engine" / "models" / "tiny" / "sample.jsonl"
@@ -37,10 +38,15 @@ def prompts() -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A run that turns up one block's MLP, at step 8 and at step 2."""
     folder = tmp_path_factory.mktemp("run")
-    texts = [json.loads(line)["text"] for line in SAMPLE.read_text("utf-8").splitlines()][:12]
-    make = {step: finetune("tiny", texts, folder / f"{step}.pt", steps=step, layers=[2, 3]) for step in (8, 2)}
-    return [made.path for made in make.values()]
+    state = AutoModelForCausalLM.from_pretrained(SAMPLE.parent, dtype=torch.float32).state_dict()
+    name, paths = "model.layers.2.mlp.down_proj.weight", []
+    for step in (8, 2):
+        changed = state | {name: state[name] * (1 + step / 20)}
+        torch.save({"step": step, "state_dict": changed}, folder / f"{step}.pt")
+        paths.append(folder / f"{step}.pt")
+    return paths
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +200,25 @@ def test_a_result_without_its_probes_says_so(
     (tmp_path / "diff" / "features.csv").write_text("a,b\n1,2\n")
     with pytest.raises(errors.StoreError, match="it has no column changed, delta, feature"):
         aquin_nb.open_diff(made.path)
+
+
+def test_in_a_terminal(
+    session: aquin_nb.Session, checkpoints: list[Path], prompts: list[dict[str, str]], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    (tmp_path / "probes.json").write_text(json.dumps(prompts))
+    sae = str(session.bound()[0].renamed(layer=3, model="tiny").save(tmp_path / "sae.pt"))
+    rest = ["--model", "tiny", "--dtype", "float32", "--sae", sae, "--output"]
+    probes, (last, first) = str(tmp_path / "probes.json"), map(str, checkpoints)
+    assert main(["sae", "diff", last, probes, *rest, str(tmp_path / "diff"), "--by", "kind", "--fdr", "0.01"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("SaeDiff diff-")
+    assert "q ≤ 0.01" in shown
+    assert "kind wordnet:" in shown
+    assert main(["sae", "trajectory", probes, last, first, *rest, str(tmp_path / "run"), "--threshold", "0.01"]) == 0
+    assert "step 2: " in capsys.readouterr().out
+    assert main(["sae", "diff", str(tmp_path / "nothing.pt"), probes, *rest, str(tmp_path / "no")]) == 1
+    assert "No checkpoint at" in capsys.readouterr().err
 
 
 def test_an_embedding_model_is_compared_by_text(tmp_path: Path) -> None:

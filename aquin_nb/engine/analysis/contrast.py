@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ...errors import AquinError
-from .significance import EXACT, Floats, Ints, false_discovery, fewest_pairs, sign_flip
+from .significance import Floats, Ints, false_discovery, fewest_pairs, sign_flip
 from .sums import Sums
 
 FDR = 0.05
@@ -143,7 +143,7 @@ def few(probes: int, tested: int, over: int, fdr: float) -> list[str]:
             f" {ADVISED}."
         ]
     alone = fewest_pairs(fdr, tested)
-    if probes < min(alone, EXACT):
+    if probes < alone:
         together = math.ceil(least * tested / fdr)
         return [
             f"With {probes} probes the smallest p there can be is {least:.3g}: of {tested:,} features tested, at least"
