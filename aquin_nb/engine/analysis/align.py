@@ -223,7 +223,7 @@ def _by_firings(
         notes.append(f"Fired on fewer than {LEAST} rows and left out: {rare[0]:,} features of a, {rare[1]:,} of b.")
     compared = Compared(
         (len(counts[0]), len(counts[1])), (found.a, found.b), matched, matched.cosine, null.p_values(matched.cosine),
-        seen, 1e-12, null.line, (found.gram_a, found.gram_b), (sample.a, sample.b),
+        seen, 1e-12, null.line, (found.gram_a, found.gram_b), (sample.a, sample.b), LEAST,
     )  # fmt: skip
     return Alignment.of(
         compared, limits, null_typical=null.typical, null_isotropic=None, null_covariance=None, on="firings",

@@ -42,6 +42,14 @@ def test_a_permutation_is_found_again() -> None:
     assert any("share an initialisation" in note for note in result.notes)
 
 
+def test_equal_features_are_shared_whichever_of_them_is_listed_first() -> None:
+    W = directions(60, 32, 0)
+    A, B = torch.cat([W, W[:20]]), torch.cat([W[:20], W]).flip(0)
+    result = align(dictionary(A), dictionary(B))
+    assert result.mean_cosine == pytest.approx(1.0, abs=1e-6)
+    assert set(result.features_a["class"]) == set(result.features_b["class"]) == {"shared"}
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_planted_relations_are_named_on_both_sides(seed: int) -> None:
     A, B, of_a, of_b = planted(seed=10 * seed)

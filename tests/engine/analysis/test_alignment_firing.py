@@ -88,6 +88,16 @@ def test_features_that_never_fire_on_the_sample_are_dead_also_by_direction() -> 
     assert found.dead_by == "no firing on random rows"
 
 
+def test_a_feature_without_a_direction_is_dead_however_often_it_fires() -> None:
+    W = directions(30, 16, 0)
+    a, b = relu(W.T.contiguous(), W.clone()), relu(W.T.contiguous(), W)
+    a.W_dec[3] = 0.0
+    a.b_enc[3] = -float((rows(2000, 16) @ W[3]).sort(descending=True).values[4])
+    found = align(a, b, sample=sample(a, b, rows(2000, 16), keep=False))
+    assert 0 < found.features_a["firing_rate"][3] < 10 / 2000
+    assert found.features_a["class"][3] == "dead"
+
+
 def test_rare_features_are_told_apart_from_dead_ones() -> None:
     W = directions(30, 16, 0)
     a, b = relu(W.T.contiguous(), W), relu(W.T.contiguous(), W)
@@ -124,6 +134,10 @@ def test_bad_samples_are_refused() -> None:
         firings(a, rows(10, 8), 10, keep=False)
     with pytest.raises(StoreError, match="no rows"):
         firings(a, rows(0, 16), 10, keep=False)
+    a.W_enc[:, [2, 5]] = torch.nan
+    with pytest.raises(DictionaryError, match=r"in its features (2|2, 5|5):"):
+        firings(a, rows(10, 16), 10, keep=False)
+    a = dictionary(directions(30, 16, 0))
     few = sample(a, a, rows(5, 16))
     with pytest.raises(StoreError, match="fires on 10 of the 5 rows"):
         correlations(few.a, few.b)

@@ -12,10 +12,10 @@ from scipy import sparse
 from torch import Tensor
 
 from ....control import Control
-from ....errors import OutOfMemory, StoreError
+from ....errors import DictionaryError, OutOfMemory, StoreError
 from ...activations.store import Store
 from ...sae.dictionary import SparseAutoencoder
-from .directions import named
+from .directions import listed, named
 
 ROWS = 32_768
 """Rows of a sample, unless asked otherwise."""
@@ -80,7 +80,7 @@ def firings(
         keep: also keep the activations, sparse.
 
     Raises:
-        DictionaryError: rows of another width than the dictionary reads.
+        DictionaryError: rows of another width than the dictionary reads, or weights that are not finite.
         StoreError: no rows, NaN or infinity in them (says where), or a damaged chunk.
         OutOfMemory: more than 134 million firings to keep; says what to do.
     """
@@ -98,6 +98,12 @@ def firings(
                 row = seen + int((~finite).nonzero()[0])
                 raise StoreError(f"Row {row} of the sample of activations holds NaN or infinity.")
             f = sparse.csr_array(sae.encode(block).cpu().numpy())
+            if not np.isfinite(f.data).all():
+                wrong = np.unique(f.indices[~np.isfinite(f.data)])
+                raise DictionaryError(
+                    f"{named(sae)} gives NaN or infinite activations in its features {listed(wrong)}: its weights are"
+                    " damaged. By decoder or encoder, without activations=, such features are left out."
+                )
             counts += np.bincount(f.indices, minlength=d_sae)
             seen += len(block)
             if keep:

@@ -10,11 +10,14 @@ import pandas as pd
 
 from ..assignment import Matching
 from .classes import Side, Thresholds, accepted, classify
-from .firing import LEAST, Firings
+from .firing import Firings
 from .margins import margins
 from .neighbours import Neighbours
 from .null import false_discovery
 from .spans import Span, claims
+
+TIE = 1e-6
+"""Similarities closer than this are equal: they are looked at in float32 where there are many."""
 
 Gram = Callable[[np.ndarray], np.ndarray]
 """Similarities among some features of one dictionary: [m] -> float64 [m, m]."""
@@ -26,6 +29,7 @@ class Compared:
 
     widths: features looked at. ids: int64 [n_a], [n_b], those that took part. cosine: float64 [pairs], p: their chance.
     error: what a similarity that `seen` holds may be wrong by. line: the null's. firings: on the sample, if there is.
+    least: firings below which a feature took no part.
     """
 
     widths: tuple[int, int]
@@ -38,6 +42,7 @@ class Compared:
     line: float
     grams: tuple[Gram, Gram]
     firings: tuple[Firings, Firings] | None
+    least: int = 0
 
 
 @dataclass(frozen=True)
@@ -95,9 +100,10 @@ def _side(found: Compared, i: int) -> Side:
     partner, matched = np.full(n, -1), np.full(n, np.nan)
     partner[own], matched[own] = other, found.cosine
     nearest = (seen.a_ids[:, 0], seen.b_ids[:, 0])
-    best = seen.a_similarity[:, 0] if i == 0 else seen.b_similarity[:, 0]
+    best = (seen.a_similarity[:, 0], seen.b_similarity[:, 0])
+    mutual = best[1 - i][nearest[i]] <= best[i] + TIE  # by value: of equal features any may be listed first
     dead = np.zeros(n, bool) if found.firings is None else found.firings[i].counts[found.ids[i]] == 0
-    return Side(nearest[i], best, nearest[1 - i][nearest[i]] == np.arange(n), partner, matched, dead)
+    return Side(nearest[i], best[i], mutual, partner, matched, dead)
 
 
 def _spans(found: Compared, sides: tuple[Side, Side], limits: Thresholds, i: int) -> list[Span]:
@@ -166,5 +172,5 @@ def _absent(found: Compared, i: int) -> np.ndarray:
     out = np.full(found.widths[i], "dead", dtype=object)
     if found.firings is not None:
         counts = found.firings[i].counts[: found.widths[i]]
-        out[(counts > 0) & (counts < LEAST)] = "rare"
+        out[(counts > 0) & (counts < found.least)] = "rare"
     return out
