@@ -120,7 +120,8 @@ def strength_figure(strengths: Sequence[Strength], *, rows: int, explained_varia
     low = min([0.0, *(s.explained_variance for s in strengths)])
     bottom = max(-1.0, low) - 0.06  # one that is far worse than the mean stands on the edge
     powers = [math.log10(max(1, s.rows)) for s in strengths] + [math.log10(rows)]
-    left, right = min(powers) - 0.45, max(powers) + 0.45
+    left = min(powers) - 0.45
+    right = max(powers) + 0.25 * (max(powers) - left) + 0.3  # a name stands right of its point
     places = _label_places(strengths)
     for verdict in [*VERDICTS, None]:
         drawn = [i for i, s in enumerate(strengths) if s.verdict == verdict]
