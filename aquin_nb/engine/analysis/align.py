@@ -190,6 +190,11 @@ def _by_direction(
     null = null_of(X.rows, Y.rows, seen.a_similarity[:, 0], seen.b_similarity[:, 0], limits.level)
     cosine = np.clip(matched.cosine, -1.0, 1.0)  # float32 unit rows are longer than 1 by rounding
     _copies_note(X.rows, Y.rows, cosine, same=a is b, notes=notes)
+    if not matched.certified:
+        notes.append(
+            f"The time limit struck first: this matching is {matched.verdict}. Partners, margins and the class"
+            " displaced are those of this matching; the other classes do not depend on it."
+        )
     found = Compared(
         (X.total, Y.total), (X.ids, Y.ids), matched, cosine, null.p_values(matched.rows, matched.cols, cosine), seen,
         error, null.line, (_gram(X.rows), _gram(Y.rows)), None if sample is None else (sample.a, sample.b),

@@ -178,6 +178,16 @@ def test_equal_inputs_give_equal_tables() -> None:
     pd.testing.assert_frame_equal(first.features_b, second.features_b)
 
 
+def test_a_matching_that_was_cut_short_says_so_and_claims_no_margin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assignment, "DENSE_PAIRS", 0)  # scipy cannot be stopped
+    A, B = directions(400, 16, 0), directions(400, 16, 1)
+    result = align(dictionary(A), dictionary(B), time_limit=1e-9)
+    assert result.matching.gap > 1
+    assert any(note.startswith("The time limit struck first") for note in result.notes)
+    assert result.pairs["margin"].max() == 0
+    assert np.array_equal(result.features_a["nearest"], (A @ B.T).argmax(dim=1))
+
+
 def test_refusals() -> None:
     a = dictionary(directions(4, 8, 0))
     with pytest.raises(DictionaryError, match=r"width 8 and .* of width 9"):
