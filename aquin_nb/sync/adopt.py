@@ -1,0 +1,176 @@
+"""Outboxes that killed processes left: taken over once their owners are gone for certain, delivered and removed."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import apsw
+
+from .client import Client
+from .delivery import Delivery
+from .feed import Feed, SpoolFeed
+from .identity import Producer
+from .lease import Lease
+from .salvage import SalvagedFeed, salvage
+from .spool import SUFFIX, NewerFormat, Spool
+
+Tell = Callable[[str, dict[str, object]], object]
+"""Tells that events are lost: a type and its data."""
+
+
+@dataclass
+class Report:
+    """What became of the outboxes in a folder.
+
+    waiting: events that are still there. owned: outboxes whose processes live and deliver themselves.
+    """
+
+    delivered: int = 0
+    dead: int = 0
+    waiting: int = 0
+    owned: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+class Adoption:
+    """Delivers orphaned outboxes of a folder, in a thread of its own when asked to `begin`."""
+
+    def __init__(self, directory: Path, url: str, token: str | None, tell: Tell) -> None:
+        self._directory, self._url, self._token, self._tell = directory, url, token, tell
+        self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
+
+    def begin(self) -> None:
+        """Look for orphans, unless it is at it already."""
+        if self._thread is not None and self._thread.is_alive():
+            return
+        if not self._stopping.is_set() and any(self._directory.glob(f"*{SUFFIX}")):
+            self._thread = threading.Thread(target=self._quietly, name="aquin-nb adoption", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def _quietly(self) -> None:
+        delivery = Delivery(Client(self._url, self._token))
+        with contextlib.suppress(OSError, apsw.Error):  # a look every few seconds: the next one tries again
+            self.drain(delivery, time.monotonic() + 3600)
+        delivery.client.close()
+
+    def drain(self, delivery: Delivery, deadline: float) -> Report:
+        """Deliver every outbox whose owner is gone, until `deadline` (of `time.monotonic`)."""
+        report = Report()
+        for path in sorted(self._directory.glob(f"*{SUFFIX}")):
+            lease_path = path.with_suffix(".lease")
+            known = lease_path.exists()
+            try:
+                lease = Lease.take(lease_path)
+            except OSError as error:
+                report.problems.append(f"{path.name} cannot be taken over: {error.strerror}.")
+                report.waiting += 1
+                continue
+            if lease is None:
+                report.owned += 1
+                continue
+            try:
+                if path.exists() and self._adopt(path, delivery, deadline, report, known):
+                    lease.release(remove=True)
+            finally:
+                lease.release()
+        return report
+
+    def _adopt(self, path: Path, delivery: Delivery, deadline: float, report: Report, known: bool) -> bool:
+        """Deliver one outbox; whether it is done with and gone."""
+        try:
+            spool = Spool.open(path)
+        except NewerFormat:
+            report.problems.append(f"{path.name} was written by a newer aquin-nb, which can deliver it.")
+            report.waiting += 1
+            return False
+        except LookupError:
+            Spool(path).remove()
+            path.with_suffix(".reserve").unlink(missing_ok=True)
+            return True
+        except apsw.Error:
+            return self._rescue(path, delivery, deadline, report)
+        try:
+            producer = spool.producer()
+            if not known and producer.provably_alive():
+                report.owned += 1  # somebody removed its lease, which proves nothing then
+                return False
+            feed = SpoolFeed(spool)
+            self._beat(delivery, producer, feed)
+            done = self._deliver(feed, delivery, deadline)
+            self._beat(delivery, producer, feed)
+            waiting, dead = spool.counts()
+        except (apsw.CorruptError, apsw.NotADBError):
+            spool.close()
+            return self._rescue(path, delivery, deadline, report)
+        finally:
+            with contextlib.suppress(apsw.Error, OSError):
+                spool.close()
+        report.delivered += feed.delivered
+        report.dead += dead
+        report.waiting += waiting
+        if not done:
+            report.problems.append(delivery.problem)
+        path.with_suffix(".reserve").unlink(missing_ok=True)
+        if waiting or dead:
+            return False
+        for suffix in ("-wal", "-shm", ""):
+            Path(f"{path}{suffix}").unlink(missing_ok=True)
+        return True
+
+    def _rescue(self, path: Path, delivery: Delivery, deadline: float, report: Report) -> bool:
+        """Deliver what can be read of a damaged outbox, tell what cannot, and put the file out of the way."""
+        found = salvage(path)
+        feed = SalvagedFeed(found.rows)
+        done = self._deliver(feed, delivery, deadline)
+        report.delivered += feed.delivered
+        report.dead += feed.buried
+        if not done:
+            report.waiting += len(found.rows) - feed.delivered - feed.buried
+            report.problems.append(delivery.problem)
+            return False
+        lost = "an unknown number of" if found.lost is None else f"{found.lost:,}"
+        aside = path.with_suffix(".damaged")
+        report.problems.append(
+            f"{path.name} was damaged: {feed.delivered:,} events were delivered, {lost} could not be read. It is kept"
+            f" as {aside.name}."
+        )
+        self._tell(
+            "sync.gap",
+            {"reason": f"the outbox {path.name} was damaged", "count": found.lost, "origin": f"urn:aquin:{path.stem}"},
+        )
+        path.rename(aside)
+        for suffix in ("-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
+        path.with_suffix(".reserve").unlink(missing_ok=True)
+        return True
+
+    def _deliver(self, feed: Feed, delivery: Delivery, deadline: float) -> bool:
+        """Whether everything was delivered in time."""
+        while not self._stopping.is_set() and time.monotonic() < deadline:
+            if delivery.step(feed):
+                continue
+            if feed.next(1) is None:
+                return True
+            if delivery.state in ("refused", "incompatible"):
+                return False
+            self._stopping.wait(max(0.01, min(delivery.delay(), deadline - time.monotonic())))
+        return feed.next(1) is None
+
+    def _beat(self, delivery: Delivery, producer: Producer, feed: SpoolFeed) -> None:
+        """Say that it is dead, which is proven: its lease was free."""
+        if delivery.delay():
+            return
+        fields: dict[str, object] = {"alive": False, "pid": producer.pid, "host": producer.host,
+                                     "started_at": producer.started_at, "kernel": producer.kernel,
+                                     "pending": feed.spool.counts()[0]}  # fmt: skip
+        delivery.beat(producer.id, fields)

@@ -1,0 +1,103 @@
+"""What is to be delivered next: the events of a spool in their order, and new cards beside a long backlog."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Protocol
+
+import apsw
+
+from ..cards.events import MAX_BATCH_BYTES
+from .spool import Batch, Spool
+
+LONG = 5000
+"""Events that wait; from here on cards that came later are not made to wait behind them."""
+
+END = 2**62
+
+
+class Feed(Protocol):
+    """Events in the order in which they are to be delivered; see `SpoolFeed`."""
+
+    delivered: int
+    buried: int
+
+    def next(self, events: int) -> Batch | None: ...
+    def look(self) -> None: ...
+    def taken(self, batch: Batch, rejected: dict[int, str]) -> None: ...
+    def bury(self, sequence: int, reason: str) -> None: ...
+    def blobs(self, until: int) -> list[tuple[str, str, bytes]]: ...
+    def blob_done(self, sha256: str) -> None: ...
+
+
+class SpoolFeed:
+    """The events of one spool, for one thread.
+
+    `next` gives the same batch again until it was `taken`. A card's events are always in order. When much waits, as
+    after a night without a network, events of other cards than those that wait are delivered in turn with it.
+    """
+
+    def __init__(self, spool: Spool) -> None:
+        self.spool = spool
+        self.delivered = self.buried = 0
+        self._cursor = 0
+        self._backlog: tuple[int, str] | None = None  # its last sequence, its subjects as a JSON array
+        self._live = 0
+        self._turn = False
+        self._sent: set[int] = set()  # confirmed, but still in the file because nothing can be written
+
+    def next(self, events: int) -> Batch | None:
+        """The next batch of at most `events`; None when nothing waits."""
+        size = MAX_BATCH_BYTES - 2
+        if self._backlog is not None:
+            until, subjects = self._backlog
+            new = self.spool.batch(self._live, END, events, size, subjects) if self._turn else None
+            found = new or self.spool.batch(self._cursor, until, events, size)
+            if found is not None:
+                return found
+            self._cursor, self._backlog = until, None
+        return self.spool.batch(self._cursor, END, events, size)
+
+    def look(self) -> None:
+        """Notice a backlog; called when the orchestrator answers after it did not."""
+        if self._backlog is None and self.spool.counts()[0] > LONG:
+            until = self.spool.last()
+            self._backlog, self._live = (until, json.dumps(self.spool.subjects(until))), until
+
+    def taken(self, batch: Batch, rejected: dict[int, str]) -> None:
+        """A batch was stored, but for the events whose place in it is in `rejected`, which are set aside."""
+        sequences = batch.sequences()
+        for at, reason in rejected.items():
+            if 0 <= at < len(sequences):
+                self.bury(sequences[at], reason)
+        gone = {sequences[at] for at in rejected if 0 <= at < len(sequences)}
+        kept = [one for one in sequences if one not in gone] if gone else sequences
+        self.delivered += len(kept) - len(self._sent.intersection(kept))
+        try:
+            self.spool.trim(kept)
+            self._sent.difference_update(kept)
+        except apsw.Error:
+            self._sent.update(kept)
+        self._passed(batch)
+
+    def _passed(self, batch: Batch) -> None:
+        if self._backlog is not None:
+            if batch.first > self._backlog[0]:
+                self._live, self._turn = batch.last, False
+                return
+            self._turn = True
+        self._cursor = max(self._cursor, batch.last)
+
+    def bury(self, sequence: int, reason: str) -> None:
+        """Set one event aside for good; it stays in the file."""
+        with contextlib.suppress(apsw.Error):
+            self.spool.bury(sequence, reason)
+        self.buried += 1
+
+    def blobs(self, until: int) -> list[tuple[str, str, bytes]]:
+        return self.spool.blobs(until)
+
+    def blob_done(self, sha256: str) -> None:
+        with contextlib.suppress(apsw.Error):
+            self.spool.blob_sent(sha256)

@@ -1,0 +1,163 @@
+"""The thread that delivers: this process' events first, then what killed ones left in the same folder."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from ..cards.events import MAX_BATCH_BYTES
+from .adopt import Adoption
+from .client import Client
+from .delivery import Delivery
+from .feed import SpoolFeed
+from .journal import Journal
+from .spool import Batch
+
+BEAT_SECONDS = 10.0
+ADOPT_SECONDS = 15.0
+LINGER = 0.02
+"""Seconds between two requests while little waits: less would only take the interpreter from the training."""
+
+
+class OwnFeed(SpoolFeed):
+    """The events of this process: those on disk, then those that only memory has."""
+
+    def __init__(self, journal: Journal) -> None:
+        assert journal.spool is not None
+        super().__init__(journal.spool)
+        self._journal = journal
+
+    def next(self, events: int) -> Batch | None:
+        return super().next(events) or _in_memory(self._journal, events)
+
+    def taken(self, batch: Batch, rejected: dict[int, str]) -> None:
+        self._journal.forget(batch.sequences())
+        super().taken(batch, rejected)
+
+
+class MemoryFeed(SpoolFeed):
+    """The events of a process that has no file: its folder cannot be written."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.delivered = self.buried = 0
+        self._journal = journal
+
+    def next(self, events: int) -> Batch | None:
+        return _in_memory(self._journal, events)
+
+    def look(self) -> None:
+        """There is no backlog: memory is bounded."""
+
+    def taken(self, batch: Batch, rejected: dict[int, str]) -> None:
+        self._journal.forget(batch.sequences())
+        self.delivered += batch.count - len(rejected)
+        self.buried += len(rejected)
+
+    def bury(self, sequence: int, reason: str) -> None:
+        self._journal.forget([sequence])
+        self.buried += 1
+
+    def blobs(self, until: int) -> list[tuple[str, str, bytes]]:
+        return []
+
+
+def _in_memory(journal: Journal, events: int) -> Batch | None:
+    rows: list[tuple[int, str]] = []
+    size = 0
+    if journal.ring.active:
+        for sequence, body in journal.assign(events):
+            size += len(body.encode()) + 1
+            if size > MAX_BATCH_BYTES - 2:
+                break
+            rows.append((sequence, body))
+    if not rows:
+        return None
+    return Batch(rows[0][0], rows[-1][0], len(rows), f"[{','.join(body for _, body in rows)}]")
+
+
+class Sender:
+    """Delivers a journal until it is stopped.
+
+    Attributes:
+        wake: set it when something was told.
+    """
+
+    def __init__(
+        self, journal: Journal, url: str, token: str | None, tell: Callable[[str, dict[str, object]], object]
+    ) -> None:
+        self.delivery = Delivery(Client(url, token))
+        self.feed: SpoolFeed = OwnFeed(journal) if journal.spool is not None else MemoryFeed(journal)
+        self.wake = threading.Event()
+        self._journal = journal
+        self._adoption = Adoption(journal.path.parent, url, token, tell)
+        self._next_beat = self._next_look = 0.0
+        self._stopping = False
+        self._poke = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="aquin-nb sync", daemon=True)
+        self._thread.start()
+
+    def hurry(self) -> None:
+        """Try now what was to be tried later."""
+        self.delivery.hurry()
+        self._poke.set()
+        self.wake.set()
+
+    def stop(self, timeout: float) -> None:
+        """End the thread, with a last word if the orchestrator listens; waits no longer than `timeout` seconds."""
+        self._stopping = True
+        self._adoption.stop()
+        self._poke.set()
+        self.wake.set()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                self._turn()
+            except Exception as error:  # whatever it is, events go on being kept, and this is tried again
+                self.delivery.problem = f"Delivery stumbled: {type(error).__name__}: {error}."
+                self._poke.wait(1.0)
+        if self.delivery.state == "connected":
+            self._beat(alive=False)
+        self.delivery.client.close()
+
+    def _turn(self) -> None:
+        self.wake.clear()
+        delay = self.delivery.delay()
+        if delay:
+            self._poke.wait(delay)
+            self._poke.clear()
+            return
+        now = time.monotonic()
+        if now >= self._next_beat:
+            self._next_beat = now + BEAT_SECONDS
+            if self._was_away(lambda: self._beat(alive=True)):
+                return
+        count = 0
+        while not self._stopping and self._was_away(lambda: self.delivery.step(self.feed)) is False:
+            count += 1
+            if time.monotonic() >= self._next_beat:
+                return
+        if self.delivery.delay() or self._stopping:
+            return
+        if self.delivery.state == "connected" and now >= self._next_look:
+            self._next_look = now + ADOPT_SECONDS
+            self._adoption.begin()
+        self._poke.wait(LINGER if count else 0)
+        self.wake.wait(max(0.0, min(self._next_beat, self._next_look or self._next_beat) - time.monotonic()))
+
+    def _was_away(self, speak: Callable[[], bool]) -> bool:
+        """Speak; False when that went well. A long backlog is noticed when it begins to."""
+        before = self.delivery.state
+        well = speak()
+        if well and before != "connected" and self.delivery.state == "connected":
+            self.feed.look()
+        return not well
+
+    def _beat(self, *, alive: bool) -> bool:
+        producer = self._journal.producer
+        pending = max(0, self._journal.told() - self.feed.delivered - self.feed.buried)
+        fields = {"alive": alive, "pid": producer.pid, "host": producer.host, "started_at": producer.started_at,
+                  "kernel": producer.kernel, "pending": pending}  # fmt: skip
+        return self.delivery.beat(producer.id, fields)
