@@ -165,8 +165,9 @@ def _beside(folder: Path) -> Iterator[Path]:
     """A folder on the same disk for what is written while it runs; gone afterwards."""
     with explained(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name[:50]}.", suffix=".part") as work:
-            yield Path(work)
+        place = tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name[:50]}.", suffix=".part")
+    with place as work:
+        yield Path(work)
 
 
 def _tell(card: SaeDiffCard, found: Diff) -> None:

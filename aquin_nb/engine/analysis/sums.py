@@ -13,6 +13,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from ...errors import StoreError
+from ...files import explained
 
 ARRAYS = {"probe": np.int64, "end": np.int64, "feature": np.int32, "total": np.float32, "fired": np.int32}
 HEADER = 128  # bytes; a header is written again when the length is known
@@ -104,11 +105,16 @@ class SumsWriter:
             file.write(bytes(HEADER))
 
     def add(self, probe: int, feature: NDArray[Any], total: NDArray[Any], fired: NDArray[Any]) -> None:
-        """The features that fired on a probe, ascending, what each summed to and on how many tokens."""
-        for name, values in (("feature", feature), ("total", total), ("fired", fired)):
-            self._write(name, values)
-        self._write("probe", np.array([probe]))
-        self._write("end", np.array([self._lengths["feature"]]))
+        """The features that fired on a probe, ascending, what each summed to and on how many tokens.
+
+        Raises:
+            NoSpace: the disk is full. OutputError: the folder cannot be written.
+        """
+        with explained(self.folder):
+            for name, values in (("feature", feature), ("total", total), ("fired", fired)):
+                self._write(name, values)
+            self._write("probe", np.array([probe]))
+            self._write("end", np.array([self._lengths["feature"]]))
 
     def _write(self, name: str, values: NDArray[Any]) -> None:
         self._files[name].write(np.ascontiguousarray(values, ARRAYS[name]).tobytes())
@@ -119,7 +125,7 @@ class SumsWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for name, file in self._files.items():
-            with file:
+            with explained(self.folder), file:
                 if kind is None:
                     file.seek(0)
                     header = {"descr": np.dtype(ARRAYS[name]).str, "fortran_order": False}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +15,7 @@ from aquin_nb.engine.analysis.contrast import contrast
 from aquin_nb.engine.analysis.drivers import driving_probes
 from aquin_nb.engine.analysis.significance import false_discovery, sign_flip
 from aquin_nb.engine.analysis.sums import Sums, SumsWriter
-from aquin_nb.errors import AquinError, ProbeError, StoreError
+from aquin_nb.errors import AquinError, NoSpace, ProbeError, StoreError
 
 
 def written(folder, table, order=None):
@@ -151,3 +153,11 @@ def test_no_probes_leave_readable_sums(tmp_path):
     with SumsWriter(tmp_path):
         pass
     assert list(Sums.open(tmp_path).pieces()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_a_full_disk_is_told_in_words(tmp_path):
+    (tmp_path / "total.npy").symlink_to("/dev/full")
+    values = np.arange(20_000)
+    with pytest.raises(NoSpace, match="No space left"), SumsWriter(tmp_path) as writer:
+        writer.add(0, values, values, values)
