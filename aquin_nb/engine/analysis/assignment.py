@@ -29,8 +29,8 @@ DENSE_PAIRS = 2048**2
 LONGEST = 1.001
 """Length that a unit row may have by rounding."""
 
-ROWS = 4096
-"""Rows that are looked at in float64 at once."""
+ROWS = 256
+"""Rows that are looked at in float64 at once, from the cache."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,9 @@ def match_directions(
     count as similar to nothing by 0); other dtypes are converted. The products run on the tensors' device.
 
     The optimum is exact: the bound is recomputed from the dual prices alone over every pair, in float64 wherever the
-    fast product could hide a better one. Equal inputs give equal pairs on the same machine, and of several equal rows
-    the first gets the first of their partners.
+    fast product could hide a better one. Nothing is drawn: equal inputs give equal pairs, and of several equal rows the
+    first gets the first of their partners. Only among matchings of distinct rows whose sums are equal to 1e-10 a pair,
+    which one is found may depend on the precision that is fast on the machine.
 
     Memory beyond A and B is O(n_a + n_b), about 8 kB a feature; sets with at most 2,048² pairs have their matrix built.
 

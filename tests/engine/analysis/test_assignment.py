@@ -17,7 +17,7 @@ from aquin_nb.control import Control, Tick
 from aquin_nb.engine import compiled
 from aquin_nb.engine.analysis import assignment
 from aquin_nb.engine.analysis.assignment import Matching, match_directions
-from aquin_nb.engine.analysis.matching import sparse, watch
+from aquin_nb.engine.analysis.matching import similarity, sparse, watch
 from aquin_nb.engine.analysis.matching.certificate import TOLERANCE
 from aquin_nb.errors import Cancelled, DictionaryError
 
@@ -262,8 +262,12 @@ class Clock:
         return self.now
 
 
+@pytest.mark.parametrize("low", [torch.bfloat16, torch.float32])
 @pytest.mark.usefixtures("never_dense")
-def test_stopped_at_any_time_it_is_a_full_matching_and_its_gap_is_true(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopped_at_any_time_it_is_a_full_matching_and_its_gap_is_true(
+    low: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(similarity, "fast_dtype", lambda *_: low)
     A, B = hubs(300, 24, 0), hubs(340, 24, 1)
     best = optimum(A, B)
     monkeypatch.setattr(sparse, "KEEP", 3)

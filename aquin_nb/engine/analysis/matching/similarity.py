@@ -15,7 +15,7 @@ from ...numerics import fast_dtype
 BLOCK = {"cpu": 1024, "cuda": 8192}
 """Rows and columns of a block. On a CPU it stays in the cache while it is searched."""
 
-CHUNK = 512
+CHUNK = 256
 """Rows whose lengths are computed at once, from the cache."""
 
 GATHERED = 1 << 25
@@ -144,7 +144,7 @@ def _lengths(X: Tensor, rounded: Tensor | None = None) -> np.ndarray:
     for start in range(0, X.shape[0], CHUNK):
         part = X[start : start + CHUNK]
         if rounded is not None:
-            part = part - rounded[start : start + CHUNK]
+            part = part - rounded[start : start + CHUNK].float()
         out[start : start + CHUNK] = torch.linalg.vector_norm(part, dim=1).cpu().numpy()
     return out * (1 + (X.shape[1] + 8) * 2.0**-24) + math.sqrt(X.shape[1]) * 1e-19
 

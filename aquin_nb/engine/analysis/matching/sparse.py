@@ -73,8 +73,9 @@ def match(similarities: Similarities, watch: Watch) -> Found:
             # Twice nothing beyond what rounding may hide: which pairs are the best takes a sharper look.
             search = search.finer() if blurred and priced.over <= search.error else search
             blurred = priced.over <= search.error
+        elif len(duals.left):
+            break  # the auction was stopped: else there is something better for a row without a column (`LEAVE`)
         else:
-            # Each row has a column: what would improve a row without one is never missing (`auction.LEAVE`).
             bound = upper_bound(similarities, duals.gains, duals.prices, watch, Known(graph, *limits))
             if bound is None:
                 break

@@ -35,7 +35,7 @@ def equal_rows(X: Tensor) -> Iterable[np.ndarray]:
     """Places of rows that are equal bit by bit, ascending, one array a set of two or more. X is contiguous float32."""
     bits = X.view(torch.int32)
     # Plain sums are quick and rule out most rows, but rows of the same values in another order share theirs.
-    alike = np.concatenate([np.zeros(0, np.int64), *_repeated(bits.sum(dim=1).cpu().numpy())])
+    alike = np.concatenate([np.zeros(0, np.int64), *_repeated(bits.sum(dim=1, dtype=torch.int32).cpu().numpy())])
     odd = (2 * torch.arange(X.shape[1], device=X.device) + 1) * 0x1E3779B97F4A7C15 | 1
     sums = np.empty(len(alike), np.int64)
     for start in range(0, len(alike), CHUNK):
