@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .errors import AquinError, Cancelled
+from .orchestrator.command import add_commands as add_orchestrator
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -160,6 +161,8 @@ def _parser() -> argparse.ArgumentParser:
     align.add_argument("--time-limit", type=float, help="seconds; then the best matching so far, with its proven gap")
     _places(align)
     align.set_defaults(run=_align)
+
+    add_orchestrator(commands)
     return parser
 
 

@@ -102,6 +102,7 @@ class Intake:
                 )
                 self._head = head
         for batch, outcome in zip(batches, outcomes, strict=True):
+            outcome.head = head
             outcome.next = {source: sources[source].contiguous for source in {event.source for event in batch}}
         for source in sources.values():
             source.fresh = {}

@@ -96,9 +96,10 @@ class SqlStorage(ABC):
     def beat(self, producer: Producer) -> None:
         with self.transaction():
             self.run(
-                f"INSERT INTO producers ({PRODUCER}) VALUES (?, 0, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (source) DO"
-                " UPDATE SET seen = excluded.seen, gone = excluded.gone, beat = excluded.beat, pid = excluded.pid,"
-                " host = excluded.host, kernel = excluded.kernel, started_at = excluded.started_at, born = excluded.born,"
+                f"INSERT INTO producers ({PRODUCER}) VALUES (?, 0, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT (source) DO UPDATE SET seen = excluded.seen, gone = excluded.gone, beat = excluded.beat,"
+                " pid = excluded.pid, host = excluded.host, kernel = excluded.kernel,"
+                " started_at = excluded.started_at, born = excluded.born,"
                 " pending = excluded.pending",
                 (
                     producer.source, producer.seen, producer.gone, producer.beat, producer.pid, producer.host,
@@ -151,6 +152,14 @@ class SqlStorage(ABC):
             [*values, limit],
         )
         return [(cursor, body.encode()) for cursor, body in rows]
+
+    def cursors(self, room: str, card: str, attempt: int, kind: str) -> list[int]:
+        rows = self.read(
+            "SELECT cursor FROM events JOIN cards ON cards.ordinal = events.card"
+            " WHERE room = ? AND name = ? AND attempt = ? AND type = ? ORDER BY cursor",
+            (room, card, attempt, kind),
+        )
+        return [row[0] for row in rows]
 
     def every(self, after: int = 0) -> Iterator[tuple[int, bytes]]:
         while rows := self.events(after, 1000):

@@ -40,6 +40,7 @@ class Outcome:
     rejected: list[Conflict] = field(default_factory=list)
     next: dict[str, int] = field(default_factory=dict)  # per source, the last sequence before the first hole
     changed: set[tuple[str, str]] = field(default_factory=set)  # (room, card)
+    head: int = 0  # cursor of the newest event once this is on disk
 
 
 @dataclass
@@ -92,6 +93,10 @@ class Reader(Protocol):
         self, after: int, limit: int, *, room: str | None = None, card: str | None = None, kind: str | None = None
     ) -> list[tuple[int, bytes]]:
         """Events behind a cursor in the order they were kept, with their cursors."""
+        ...
+
+    def cursors(self, room: str, card: str, attempt: int, kind: str) -> list[int]:
+        """Cursors of an attempt's events of one type, in order."""
         ...
 
     def bodies(self, cursors: Iterable[int]) -> dict[int, bytes]:

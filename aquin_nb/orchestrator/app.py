@@ -1,0 +1,77 @@
+"""The web application: every route of the board over one `Board`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import ValidationError
+
+from . import page, routes_access, routes_ingest, routes_read, stream
+from .blobs import BlobError
+from .board import Board, Limits
+from .envelope import SCHEMA, EventError
+from .guard import Guard
+from .storage import Storage, StorageBusy
+
+NAME = "aquin-nb orchestrator"
+
+
+def create_app(storage: Storage, *, hosts: Iterable[str] = (), limits: Limits | None = None) -> FastAPI:
+    """The application over an opened storage; closing the storage stays with the caller.
+
+    Args:
+        hosts: names beside loopback's under which it is reached.
+    """
+    board = Board(storage, limits)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await board.start()
+        yield
+        await board.stop()
+
+    # The pages that come with FastAPI load scripts from elsewhere; the description itself is under /v1/openapi.json.
+    app = FastAPI(title=NAME, version=f"{SCHEMA}", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.board = board
+    app.add_middleware(Guard, hosts=tuple(hosts))
+
+    @app.get("/v1/health", tags=["health"])
+    async def health() -> dict[str, Any]:
+        """Whether this is an orchestrator, and which schema it speaks. Needs no token."""
+        return {"name": NAME, "schema": SCHEMA}
+
+    @app.get("/v1/openapi.json", include_in_schema=False)
+    async def description(request: Request) -> dict[str, Any]:
+        board.grant(request, "read")
+        return app.openapi()
+
+    for module in (routes_ingest, routes_read, routes_access, stream):
+        app.include_router(module.router)
+    page.mount(app)
+
+    app.add_exception_handler(StorageBusy, _busy)
+    app.add_exception_handler(EventError, _bad)
+    app.add_exception_handler(BlobError, _bad)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(ValidationError, _invalid)
+    return app
+
+
+async def _busy(_: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": str(error)}, 503, {"Retry-After": "1"})
+
+
+async def _bad(_: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": str(error)}, 400)
+
+
+async def _invalid(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError | ValidationError)
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return JSONResponse({"detail": f"{where}: {first['msg']}"}, 422)

@@ -1,0 +1,127 @@
+"""The terminal's words for the board: serve, backup, gc, export, import. Heavy modules are imported when one runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..errors import AquinError
+
+
+def add_commands(commands: Any) -> None:
+    """Add `orchestrator` to the subparsers of `aquin-nb`."""
+    orchestrator = commands.add_parser("orchestrator", help="the board: keep events of sessions and show their cards")
+    verbs = orchestrator.add_subparsers(required=True, metavar="VERB")
+
+    serve = _verb(verbs, "serve", "keep events and show cards in a browser, on this machine alone", _serve)
+    serve.add_argument("--port", type=int, default=8600, help="of 127.0.0.1 (default: 8600; 0 takes a free one)")
+    serve.add_argument("--json", action="store_true", help="the first line is {url, token, pid}")
+    serve.add_argument("--socket", help="listen on this Unix socket too")
+    serve.add_argument("--allow-host", action="append", default=[], help="a name under which a proxy reaches it")
+
+    backup = _verb(verbs, "backup", "copy the database and its blobs, also while it is served", _backup)
+    backup.add_argument("target")
+
+    gc = _verb(verbs, "gc", "thin old curves and drop bytes that nothing names", _gc)
+    gc.add_argument("--days", type=float, default=30, help="attempts that ended earlier are thinned (default: 30)")
+    gc.add_argument("--attempts", type=int, default=20, help="newest attempts of a card kept in full (default: 20)")
+    gc.add_argument("--dry-run", action="store_true", help="only say what would go")
+
+    _verb(verbs, "export", "write every event, one a line", _export).add_argument("target", help='a file, or "-"')
+    _verb(verbs, "import", "take exported events in; what is there already stays", _import).add_argument("file")
+
+
+def _verb(verbs: Any, name: str, text: str, run: Callable[[argparse.Namespace], None]) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=text)
+    parser.add_argument("--db", help="a path, or postgresql://… (default: $AQUIN_HOME/orchestrator/board.db)")
+    parser.set_defaults(run=lambda args: _with_extra(run, args))
+    return parser
+
+
+def _with_extra(run: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
+    try:
+        run(args)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("aquin_nb"):
+            raise
+        raise AquinError(f"The board needs {error.name}: pip install 'aquin-nb[orchestrator]'.") from error
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def _open(args: argparse.Namespace, *, writable: bool) -> Any:
+    from .serve import default_database
+    from .storage import open_storage
+
+    return open_storage(args.db or str(default_database()), writable=writable)
+
+
+def _serve(args: argparse.Namespace) -> None:
+    from .serve import Running, first_line, serve
+
+    def announce(running: Running) -> None:
+        if args.json:
+            _say(first_line(running))
+        else:
+            _say(f"The board is at {running.url}/#code={running.code} (this address lets one browser in, once).")
+            _say("Sessions reach it with the token in the file of mode 600 beside its database. Ctrl-C stops it.")
+
+    serve(args.db, port=args.port, announce=announce, socket_path=args.socket, hosts=args.allow_host)
+
+
+def _backup(args: argparse.Namespace) -> None:
+    from .maintenance import backup
+
+    storage = _open(args, writable=False)
+    try:
+        _say(f"Copied to {backup(storage, Path(args.target))}.")
+    finally:
+        storage.close()
+
+
+def _gc(args: argparse.Namespace) -> None:
+    from ..files import human_bytes
+    from .maintenance import collect_garbage
+
+    if args.days < 0 or args.attempts < 1:
+        raise AquinError("--days wants 0 or more, --attempts 1 or more.")
+    storage = _open(args, writable=True)
+    try:
+        gone = collect_garbage(storage, days=args.days, attempts=args.attempts, dry_run=args.dry_run)
+    finally:
+        storage.close()
+    how = "would go" if args.dry_run else "are gone"
+    _say(f"{gone.events:,} events and {gone.blobs:,} blobs ({human_bytes(gone.bytes)}) {how}.")
+
+
+def _export(args: argparse.Namespace) -> None:
+    from .maintenance import export, export_to
+
+    storage = _open(args, writable=False)
+    try:
+        if args.target == "-":
+            export(storage, sys.stdout.buffer)
+        else:
+            _say(f"{export_to(storage, Path(args.target)):,} events written to {args.target}.")
+    finally:
+        storage.close()
+
+
+def _import(args: argparse.Namespace) -> None:
+    from .maintenance import load
+
+    storage = _open(args, writable=True)
+    try:
+        with open(args.file, "rb") as stream:
+            new, known = load(storage, iter(stream), args.file)
+    except OSError as error:
+        raise AquinError(f"{args.file} cannot be read: {error.strerror}.") from None
+    finally:
+        storage.close()
+    _say(f"{new:,} events taken in, {known:,} were there already.")

@@ -1,0 +1,40 @@
+"""The page: a static document, one style sheet and one script, all of them in the wheel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import FastAPI, HTTPException, Response
+
+_HERE = Path(__file__).parent
+FILES = {
+    "board.html": (_HERE / "page" / "board.html", "text/html; charset=utf-8"),
+    "board.css": (_HERE / "page" / "board.css", "text/css; charset=utf-8"),
+    "board.js": (_HERE.parent / "widgets" / "static" / "board.js", "text/javascript; charset=utf-8"),
+}
+"""Told by name: no path is ever made of what a request says."""
+
+
+def mount(app: FastAPI) -> None:
+    """Add the page's three addresses. They need no token: they hold nothing of anybody's."""
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return _file("board.html")
+
+    @app.get("/board.css", include_in_schema=False)
+    async def style() -> Response:
+        return _file("board.css")
+
+    @app.get("/board.js", include_in_schema=False)
+    async def script() -> Response:
+        return _file("board.js")
+
+
+def _file(name: str) -> Response:
+    path, kind = FILES[name]
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise HTTPException(500, f"{name} is missing: run `make front` in a git checkout.") from None
+    return Response(content, media_type=kind, headers={"Cache-Control": "no-cache"})
