@@ -25,8 +25,10 @@ from aquin_nb.errors import Cancelled, DictionaryError
 @pytest.fixture(scope="module", autouse=True)
 def machine_code(pytestconfig: pytest.Config) -> Iterator[None]:
     """Compiled once a checkout, not once a test run."""
+    cache = getattr(pytestconfig, "cache", None)  # none with `-p no:cacheprovider`
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NUMBA_CACHE_DIR", str(pytestconfig.cache.mkdir("numba")))
+        if cache is not None:
+            patch.setenv("NUMBA_CACHE_DIR", str(cache.mkdir("numba")))
         yield
 
 
