@@ -18,6 +18,9 @@ PAUSED = 30.0
 class Delivery:
     """The state of one client's conversation with one orchestrator; for one thread.
 
+    Attributes:
+        contact: `time.monotonic` of the last answer. failed: whether the last request has to be repeated.
+
     A request without an answer, and answers 408, 425, 429 and 5xx, are repeated with full jitter (waiting a random
     share of a time that doubles up to 30 s) or after the time that Retry-After names. Nothing is ever given up but
     events that are refused by name, or alone in their batch.
@@ -28,6 +31,7 @@ class Delivery:
         self.state: State = "waiting"
         self.problem = ""
         self.contact: float | None = None
+        self.failed = False
         self._limit = MAX_BATCH_EVENTS
         self._failures = 0
         self._not_before = 0.0
@@ -83,10 +87,10 @@ class Delivery:
     def reached(self) -> None:
         """The orchestrator answered."""
         self.state, self.contact, self._failures, self._not_before = "connected", time.monotonic(), 0, 0.0
-        self.problem, self._asked_to_wait = "", False
+        self.problem, self._asked_to_wait, self.failed = "", False, False
 
     def _failed(self, answer: Answer) -> bool:
-        self.problem = answer.problem
+        self.problem, self.failed = answer.problem, True
         wait = answer.wait
         if answer.meaning == "retry":
             self.state = "waiting"
@@ -96,6 +100,6 @@ class Delivery:
             self.state = "refused" if answer.meaning == "refused" else "incompatible"
             longest = PAUSED
         self._asked_to_wait = wait is not None
-        pause = wait if wait is not None else random.uniform(0.1 * longest, longest)
+        pause = max(wait, 0.01) if wait is not None else random.uniform(0.1 * longest, longest)
         self._not_before = time.monotonic() + pause
         return False

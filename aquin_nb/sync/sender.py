@@ -139,7 +139,7 @@ class Sender:
             count += 1
             if time.monotonic() >= self._next_beat:
                 return
-        if self.delivery.delay() or self._stopping:
+        if self.delivery.failed or self._stopping:
             return
         if self.delivery.state == "connected" and now >= self._next_look:
             self._next_look = now + ADOPT_SECONDS
