@@ -56,8 +56,10 @@ check: setup
 unit: setup
 	@$(BIN)/python -m pytest -m "not browser and not network"
 
+# Two passes: a browser, a server and a kernel at once are enough for the machine, the rest takes a process a core.
 test: setup chromium check
-	@$(BIN)/python -m pytest --durations=10
+	@$(BIN)/python -m pytest --durations=10 -m "not browser" --numprocesses auto --maxprocesses 8 --dist loadfile
+	@$(BIN)/python -m pytest --durations=5 -m browser
 
 clean:
 	@rm -rf $(VENV) widgets/node_modules aquin_nb/widgets/static dist build
