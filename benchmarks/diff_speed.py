@@ -34,7 +34,7 @@ from aquin_nb.engine.sae import SaeConfig, SparseAutoencoder
 
 MODEL, LAYER, K = "smollm2-135m", 10, 32
 BACKENDS = ("huggingface", "transformer-lens")
-CHARACTERS = 240  # of a probe: some fifty tokens
+CHARACTERS = 120  # of a probe: some 25 tokens
 MOVED = 0.02  # of a weight's spread: what a short fine-tune does
 
 
@@ -43,7 +43,7 @@ class Reached(Exception):
 
 
 def probes(count: int) -> list[str]:
-    """Different texts of about fifty tokens, cut from the packaged sample."""
+    """Different texts of about 25 tokens, cut from the packaged sample."""
     texts = (str(document) for _, document in open_corpus("packaged").rows() if document)
     cuts = (text[at : at + CHARACTERS] for text in texts for at in range(0, len(text) - CHARACTERS // 2, CHARACTERS))
     found = list(dict.fromkeys(cut.strip() for cut in cuts))[:count]
@@ -117,7 +117,7 @@ def measured(dtype: str, args: argparse.Namespace, texts: list[str]) -> list[dic
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dtypes", nargs="+", choices=["float32", "bfloat16"], default=["float32", "bfloat16"])
-    parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=list(BACKENDS))
+    parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=["transformer-lens"])
     parser.add_argument("--widths", nargs="+", type=int, default=[4608])
     parser.add_argument("--probes", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=3)
