@@ -26,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("aquin_nb"):
             raise
-        print(f"aquin-nb: this command needs {error.name}: pip install 'aquin-nb[engine]'.", file=sys.stderr)
+        extra = "sync" if error.name == "apsw" else "engine"
+        print(f"aquin-nb: this command needs {error.name}: pip install 'aquin-nb[{extra}]'.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("aquin-nb: interrupted.", file=sys.stderr)
@@ -89,6 +90,12 @@ def _parser() -> argparse.ArgumentParser:
             parser_of.add_argument("rows", type=int)
         if verb == "remove":
             parser_of.add_argument("--yes", action="store_true", help="do not ask")
+
+    sync = commands.add_parser("sync", help="deliver what sessions told while no orchestrator was reached")
+    sync.add_argument("--outbox", help="the folder of outboxes; default: $AQUIN_HOME/outbox")
+    sync.add_argument("--url", required=True, help="of the orchestrator; its token is read from AQUIN_NB_TOKEN")
+    sync.add_argument("--wait", type=float, default=60.0, metavar="SECONDS", help="give up after that long (60)")
+    sync.set_defaults(run=_sync)
 
     sae = commands.add_parser("sae", help="train, diff and align dictionaries").add_subparsers(
         required=True, metavar="VERB"
@@ -263,6 +270,21 @@ def _collect(args: argparse.Namespace) -> None:
         print(f"Part {rank.rank} of {rank.world} is complete; the last process to end makes them one store.")
     else:
         print(result)
+
+
+def _sync(args: argparse.Namespace) -> None:
+    from .home import outbox_dir
+    from .sync.drain import drain, report
+
+    folder = args.outbox or outbox_dir()
+    found = drain(
+        folder,
+        args.url,
+        os.environ.get("AQUIN_NB_TOKEN"),
+        args.wait,
+        say=lambda problem: print(f"aquin-nb: {problem}", file=sys.stderr),
+    )
+    print(report(found, folder))
 
 
 def _list(args: argparse.Namespace) -> None:

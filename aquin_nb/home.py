@@ -33,6 +33,11 @@ def activations_dir() -> Path:
     return home() / "activations"
 
 
+def outbox_dir() -> Path:
+    """What was told of runs and no orchestrator has confirmed."""
+    return home() / "outbox"
+
+
 def results_dir(kind: str) -> Path:
     """Diffs and alignments: `$AQUIN_HOME/<kind>`, one folder a run."""
     return home() / kind

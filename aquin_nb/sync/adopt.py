@@ -69,16 +69,18 @@ class Adoption:
             lease_path = path.with_suffix(".lease")
             known = lease_path.exists()
             try:
-                lease = Lease.take(lease_path)
+                lease = Lease.take(lease_path, create=not known)
+            except FileNotFoundError:
+                continue  # its owner has just ended, or somebody else delivered it
             except OSError as error:
                 report.problems.append(f"{path.name} cannot be taken over: {error.strerror}.")
                 report.waiting += 1
                 continue
             if lease is None:
-                report.owned += 1
+                report.owned += bool(waiting_in(path))
                 continue
             try:
-                if path.exists() and self._adopt(path, delivery, deadline, report, known):
+                if not path.exists() or self._adopt(path, delivery, deadline, report, known):
                     lease.release(remove=True)
             finally:
                 lease.release()
@@ -174,3 +176,17 @@ class Adoption:
                                      "started_at": producer.started_at, "kernel": producer.kernel,
                                      "pending": feed.spool.counts()[0]}  # fmt: skip
         delivery.beat(producer.id, fields)
+
+
+def waiting_in(path: Path) -> int:
+    """How many events wait in the outbox of a process that lives; 0 where that cannot be seen."""
+    try:
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    except apsw.Error:
+        return 0
+    try:
+        return int(connection.execute("SELECT count(*) FROM event").get)
+    except apsw.Error:
+        return 0
+    finally:
+        connection.close(True)

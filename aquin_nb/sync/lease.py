@@ -26,13 +26,13 @@ class Lease:
         self.path, self._handle = path, handle
 
     @classmethod
-    def take(cls, path: Path) -> Lease | None:
+    def take(cls, path: Path, *, create: bool = True) -> Lease | None:
         """The lease, or None while somebody else holds it.
 
         Raises:
-            OSError: the file cannot be made.
+            FileNotFoundError: it is not there, and `create` is False. OSError: it cannot be made.
         """
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        handle = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0) | getattr(os, "O_CLOEXEC", 0), 0o600)
         try:
             _lock(handle)
             same = os.fstat(handle).st_ino == path.stat().st_ino  # else its last owner removed it meanwhile

@@ -44,10 +44,11 @@ def _rows(spool: Spool, highest: int) -> tuple[dict[int, str], set[int] | None]:
     """Rows that SQLite can find, and numbers that it stumbles over; None when it finds its way to none."""
     rows: dict[int, str] = {}
     unreadable: set[int] = set()
+    known = True
     try:
         highest = max(highest, spool.last())
     except apsw.Error:
-        highest += 1
+        known = False  # nobody can say how far it went
     for sequence in range(1, highest + 1):
         try:
             body = spool.body(sequence)
@@ -56,7 +57,7 @@ def _rows(spool: Spool, highest: int) -> tuple[dict[int, str], set[int] | None]:
                 rows[sequence] = body
         except (apsw.Error, ValueError):
             unreadable.add(sequence)
-    return rows, unreadable if rows or not unreadable else None
+    return rows, unreadable if known and (rows or not unreadable) else None
 
 
 def _carved(path: Path) -> dict[int, str]:

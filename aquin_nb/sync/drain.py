@@ -1,0 +1,74 @@
+"""`aquin-nb sync`: deliver what lies in a folder of outboxes, and say what is left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ..errors import NetworkError, OutputError
+from .adopt import Adoption, Report
+from .client import Client
+from .delivery import Delivery
+from .outbox import Outbox
+
+PAUSE = 0.25
+
+
+def drain(
+    directory: str | Path, url: str, token: str | None, wait: float, say: Callable[[str], object] = lambda text: None
+) -> Report:
+    """Deliver every outbox in a folder whose process is gone; wait for those whose process lives.
+
+    Args:
+        wait: seconds after which it gives up; what is left stays where it is.
+        say: called with a sentence about each thing that went wrong, once.
+
+    Raises:
+        OutputError: there is no such folder. NetworkError: `url` is no address.
+    """
+    folder = Path(directory).expanduser()
+    if not folder.is_dir():
+        raise OutputError(f"{folder} is no folder; --outbox names the one that a session's outboxes are in.")
+    deadline = time.monotonic() + wait
+    total, said = Report(), set[str]()
+
+    def tell(type: str, data: dict[str, object]) -> None:
+        with Outbox(folder, url, token) as outbox:
+            outbox.log(type, "", data)
+            outbox.flush(max(0.5, deadline - time.monotonic()))
+
+    delivery = Delivery(Client(url, token))
+    adoption = Adoption(folder, url, token, tell)
+    while True:
+        found = adoption.drain(delivery, deadline)
+        total.delivered += found.delivered
+        total.waiting, total.owned, total.dead, total.problems = found.waiting, found.owned, found.dead, found.problems
+        for problem in found.problems:
+            if problem not in said:
+                said.add(problem)
+                say(problem)
+        left = found.waiting or found.owned
+        if not left or delivery.state in ("refused", "incompatible") or time.monotonic() >= deadline:
+            break
+        time.sleep(min(PAUSE, max(0.0, deadline - time.monotonic())))
+    delivery.client.close()
+    return total
+
+
+def report(found: Report, directory: str | Path) -> str:
+    """What was done, in a sentence.
+
+    Raises:
+        NetworkError: something is left.
+    """
+    done = f"{found.delivered:,} events were delivered"
+    if found.dead:
+        done += f"; {found.dead:,} that the orchestrator refused for good are kept in {directory}"
+    if found.waiting:
+        raise NetworkError(f"{done}; {found.waiting:,} events or outboxes are left in {directory}. Run it again later.")
+    if found.owned:
+        raise NetworkError(
+            f"{done}; {found.owned:,} outboxes with events belong to running processes, which deliver them themselves."
+        )
+    return f"{done}; nothing is left."

@@ -1,0 +1,78 @@
+"""Killing writers at random instants, for the suite and, in large numbers, for `make torture`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from board import TOKEN
+from history import History
+
+WRITER = Path(__file__).with_name("writer.py")
+
+
+class Writers:
+    """Starts writers by the dozen; see `writer.py`."""
+
+    def __init__(self) -> None:
+        paths = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+        self._process = subprocess.Popen(
+            [sys.executable, str(WRITER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, "PYTHONPATH": paths},
+        )  # fmt: skip
+
+    def start(self, directory: Path, url: str, seed: int, count: int, told: Path) -> int:
+        """Its pid."""
+        request = [str(directory), url, TOKEN if url else "", seed, count, str(told)]
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+    def __enter__(self) -> Writers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.stdin.close()
+        self._process.wait(10)
+        self._process.stdout.close()
+
+
+def kill(pid: int) -> None:
+    """SIGKILL, and wait until it is gone."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+        while True:
+            os.kill(pid, 0)
+            time.sleep(0.001)
+
+
+def killed_writers(directory: Path, url: str, count: int, seed: int, history: History) -> int:
+    """Start `count` writers, SIGKILL each at a random instant; what they told goes into `history`.
+
+    One in ten is killed while it begins; the others count their instant from their first event.
+    Returns how many events were told by them all.
+    """
+    dice = random.Random(seed)
+    before = len(history.told)
+    told = directory / "told.txt"
+    with Writers() as writers:
+        for _ in range(count):
+            pid = writers.start(directory, url, dice.randrange(10**6), 10**6, told)
+            begins = dice.random() < 0.1
+            deadline = time.monotonic() + 20
+            while not begins and time.monotonic() < deadline and not (told.exists() and told.stat().st_size):
+                time.sleep(0.001)
+            time.sleep(dice.uniform(0.0, 0.05 if begins else 0.2))
+            kill(pid)
+            if told.exists():
+                with open(told, encoding="utf-8", newline="\n") as stream:
+                    history.read(stream)
+                told.unlink()
+    return len(history.told) - before
