@@ -31,6 +31,7 @@ LASTING = ("tool.start", "tool.result", "card.artifact", "sync.gap")
 
 NonFinite = Literal["NaN", "Infinity", "-Infinity"]
 Number = int | float | NonFinite | None
+Value = bool | int | float | str | None
 Uuid = Annotated[str, Field(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")]
 Subject = Annotated[str, Field(min_length=1, max_length=200)]
 Source = Annotated[str, Field(pattern=r"^urn:aquin:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
@@ -58,6 +59,12 @@ class External(Told):
     media_type: str = "application/json"
 
 
+class Data(Told):
+    """What an event says. Everything may be missing: a start without a name is better shown than refused."""
+
+    external: External | None = Field(default=None, description="where all of it is, when it was too large")
+
+
 class Advance(Told):
     """How far a run is, as `Progress` of its card."""
 
@@ -77,10 +84,10 @@ class Failure(Told):
     message: str = ""
 
 
-class ToolStart(Told):
+class ToolStart(Data):
     """A verb was called."""
 
-    tool: str = Field(description="the verb: capture_activations, sae.train, ...")
+    tool: str = Field(default="", description="the verb: capture_activations, sae.train, ...")
     kind: str = Field(default="", description="kind of the card it makes")
     name: str = ""
     session: str = ""
@@ -88,24 +95,24 @@ class ToolStart(Told):
     left_out: list[LeftOut] = Field(default_factory=list)
 
 
-class CardProgress(Told):
+class CardProgress(Data):
     """How far a run is, or one logged point of its curve, or both."""
 
     progress: Advance | None = None
-    point: dict[str, Number] | None = Field(default=None, description='by column; NaN and infinities as "NaN", ...')
+    point: dict[str, Value] | None = Field(default=None, description='by column; NaN and infinities as "NaN", ...')
 
 
-class CardSnapshot(Told):
+class CardSnapshot(Data):
     """The card as it is now, slimmed."""
 
-    card: dict[str, Any]
+    card: dict[str, Any] | None = None
     left_out: list[LeftOut] = Field(default_factory=list)
 
 
-class ToolResult(Told):
+class ToolResult(Data):
     """How a verb ended, and its card."""
 
-    status: Literal["completed", "failed", "cancelled"]
+    status: Literal["completed", "failed", "cancelled"] | None = None
     tool: str = ""
     error: Failure | None = None
     seconds: Number = None
@@ -113,10 +120,10 @@ class ToolResult(Told):
     left_out: list[LeftOut] = Field(default_factory=list)
 
 
-class CardArtifact(Told):
+class CardArtifact(Data):
     """A file that the run wrote, or bytes kept for it under their hash."""
 
-    role: str
+    role: str = ""
     path: str = ""
     name: str = ""
     sha256: str | None = None
@@ -132,10 +139,10 @@ class GapRange(Told):
     last: Number = None
 
 
-class SyncGap(Told):
+class SyncGap(Data):
     """Events that were told and are not there: how many, and why. Never silent."""
 
-    reason: str
+    reason: str = ""
     count: int | None = Field(default=None, description="events that were lost; none where nobody can know")
     after: int = Field(default=0, description="sequence of the source's last event before them")
     origin: str = Field(default="", description="the source that lost them, where it is another one")
@@ -171,38 +178,32 @@ class Event(BaseModel):
 
 class ToolStartEvent(Event):
     type: Literal["tool.start"]
-    data: ToolStart | Elsewhere  # type: ignore[assignment]
+    data: ToolStart = Field(default_factory=ToolStart)  # type: ignore[assignment]
 
 
 class CardProgressEvent(Event):
     type: Literal["card.progress"]
-    data: CardProgress | Elsewhere  # type: ignore[assignment]
+    data: CardProgress = Field(default_factory=CardProgress)  # type: ignore[assignment]
 
 
 class CardSnapshotEvent(Event):
     type: Literal["card.snapshot"]
-    data: CardSnapshot | Elsewhere  # type: ignore[assignment]
+    data: CardSnapshot = Field(default_factory=CardSnapshot)  # type: ignore[assignment]
 
 
 class ToolResultEvent(Event):
     type: Literal["tool.result"]
-    data: ToolResult | Elsewhere  # type: ignore[assignment]
+    data: ToolResult = Field(default_factory=ToolResult)  # type: ignore[assignment]
 
 
 class CardArtifactEvent(Event):
     type: Literal["card.artifact"]
-    data: CardArtifact | Elsewhere  # type: ignore[assignment]
+    data: CardArtifact = Field(default_factory=CardArtifact)  # type: ignore[assignment]
 
 
 class SyncGapEvent(Event):
     type: Literal["sync.gap"]
-    data: SyncGap | Elsewhere  # type: ignore[assignment]
-
-
-class Elsewhere(Told):
-    """Stands for data that would not fit into an event."""
-
-    external: External
+    data: SyncGap = Field(default_factory=SyncGap)  # type: ignore[assignment]
 
 
 KNOWN: dict[str, type[Event]] = {
@@ -213,8 +214,6 @@ KNOWN: dict[str, type[Event]] = {
     "card.artifact": CardArtifactEvent,
     "sync.gap": SyncGapEvent,
 }
-for _model in KNOWN.values():
-    _model.model_rebuild()
 
 
 def _tag(value: Any) -> str:

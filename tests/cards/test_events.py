@@ -19,6 +19,10 @@ OLD = Path(__file__).parent / "told_by_v1" / "events.jsonl"
 LINES = OLD.read_text("utf-8").splitlines()
 
 
+def status(schema):
+    return schema["$defs"]["ToolResult"]["properties"]["status"]["anyOf"][0]
+
+
 def event(**changes):
     return json.loads(LINES[0]) | changes
 
@@ -66,7 +70,7 @@ def test_a_field_nobody_knows_is_kept_inside_known_data():
         ({"attempt": 0}, "attempt"),
         ({"specversion": "0.3"}, "specversion"),
         ({"type": ""}, "type"),
-        ({"type": "tool.start", "data": {"kind": "saeTrain"}}, "tool"),
+        ({"type": "tool.start", "data": {"tool": 3}}, "tool"),
         ({"type": "tool.result", "data": {"status": "meh"}}, "status"),
         ({"data": [1]}, "data"),
     ],
@@ -111,8 +115,8 @@ def test_a_huge_card_is_slimmed_into_an_event_and_says_what_is_missing():
         (lambda s: s["properties"]["specversion"].update(const="2.0"), "'1.0' is no longer allowed"),
         (lambda s: s["properties"]["id"].update(pattern="^x$"), "pattern became"),
         (lambda s: s.update(additionalProperties=False), "additionalProperties are refused now"),
-        (lambda s: s["$defs"]["ToolResult"]["properties"]["status"]["enum"].remove("failed"), "is no longer allowed"),
-        (lambda s: s["$defs"]["ToolResult"]["properties"].pop("error"), "is no longer allowed"),
+        (lambda s: status(s)["enum"].remove("failed"), "is no longer allowed"),
+        (lambda s: s["$defs"]["ToolResult"]["properties"].pop("error"), "event.data.error was removed"),
     ],
 )
 def test_a_change_that_would_refuse_old_events_is_found(change, said):
@@ -127,7 +131,7 @@ def test_a_change_that_would_refuse_old_events_is_found(change, said):
     [
         lambda s: s["properties"].update(mood={"type": "string"}),
         lambda s: s["properties"]["room"].update(maxLength=500, description="anything"),
-        lambda s: s["$defs"]["ToolResult"]["properties"]["status"]["enum"].append("paused"),
+        lambda s: status(s)["enum"].append("paused"),
         lambda s: s["$defs"]["ToolResult"]["properties"].update(mood={"type": "string"}),
         lambda s: s["required"].remove("id"),
     ],
