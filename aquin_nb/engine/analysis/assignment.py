@@ -29,9 +29,6 @@ DENSE_PAIRS = 2048**2
 LONGEST = 1.001
 """Length that a unit row may have by rounding."""
 
-ROWS = 256
-"""Rows that are looked at in float64 at once, from the cache."""
-
 
 @dataclass(frozen=True)
 class Matching:
@@ -155,14 +152,13 @@ def _solved(few: Tensor, many: Tensor, watch: Watch) -> tuple[Found, np.ndarray]
                 raise DictionaryError(
                     f"Matching {len(few):,} × {len(many):,} directions needs numba: pip install 'aquin-nb[engine]'."
                 )
-            found = sparse.match(Similarities(few, many), watch)
+            similarities = Similarities(few, many)
+            found = sparse.match(similarities, watch)
+            row_col = settled(found.row_col, few, many)
+            return replace(found, row_col=row_col), similarities.exact(np.arange(len(few)), row_col)
     row_col = settled(found.row_col, few, many)
-    cosine = np.empty(len(few))
-    for start in range(0, len(few), ROWS):
-        part = slice(start, start + ROWS)
-        partners = many[torch.from_numpy(row_col[part]).to(many.device)]
-        cosine[part] = few[part].double().mul_(partners).sum(dim=1).cpu().numpy()
-    return replace(found, row_col=row_col), cosine
+    cosine = few.double().mul_(many[torch.from_numpy(row_col).to(many.device)]).sum(dim=1)
+    return replace(found, row_col=row_col), cosine.cpu().numpy()
 
 
 def _checked(X: Tensor, name: str) -> Tensor:
