@@ -28,6 +28,7 @@ if (process.argv.includes("--tests")) {
       monitor: join(here, "src", "monitor.ts"), // the anywidget, and `upgrade` for hosts of their own
       job: join(here, "src", "job.ts"), // the anywidget of any other job that runs
       "result-train": join(here, "src", "entries", "train.ts"), // inlined after a finished training's static HTML
+      board: join(here, "src", "board", "board.ts"), // the page of the orchestrator
       "result-table": join(here, "src", "entries", "table.ts"), // inlined after results shown as tables
     },
     outdir: out,

@@ -1,4 +1,4 @@
-"""The page: a static document, one style sheet and one script, all of them in the wheel."""
+"""The page: a static document, a style sheet, an icon and one script, all of them in the wheel."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ _HERE = Path(__file__).parent
 FILES = {
     "board.html": (_HERE / "page" / "board.html", "text/html; charset=utf-8"),
     "board.css": (_HERE / "page" / "board.css", "text/css; charset=utf-8"),
+    "board.svg": (_HERE / "page" / "board.svg", "image/svg+xml"),
     "board.js": (_HERE.parent / "widgets" / "static" / "board.js", "text/javascript; charset=utf-8"),
 }
 """Told by name: no path is ever made of what a request says."""
 
 
 def mount(app: FastAPI) -> None:
-    """Add the page's three addresses. They need no token: they hold nothing of anybody's."""
+    """Add the page's addresses. They need no token: they hold nothing of anybody's."""
 
     @app.get("/", include_in_schema=False)
     async def page() -> Response:
@@ -25,6 +26,10 @@ def mount(app: FastAPI) -> None:
     @app.get("/board.css", include_in_schema=False)
     async def style() -> Response:
         return _file("board.css")
+
+    @app.get("/board.svg", include_in_schema=False)
+    async def icon() -> Response:
+        return _file("board.svg")
 
     @app.get("/board.js", include_in_schema=False)
     async def script() -> Response:
