@@ -2,11 +2,11 @@
 
     python benchmarks/align_speed.py [--sizes 4096 32768] [--repeats 3] [--peer] [--dictionaries A.pt B.pt]
 
-Each case has a process of its own, on one pinned thread, and all is CPU time. Of several runs in turns the least counts:
-other work on the machine only adds. `x GEMM` divides by the product [n, d] x [d, n] in float32, tile by tile and with
-nothing done to it. scipy gets its float64 cost matrix built in place, which saves it a copy, and the building counts; it
-runs in turns with ours at 4,096 and, with --peer, once at 32,768, where it takes minutes and 9 GB. `float32 only` is ours
-where bfloat16 products are not faster than float32 ones.
+Each case has a process of its own, on one pinned thread, and all is CPU time. Of several runs in turns the least
+counts, for other work on the machine only adds. `x GEMM` divides by the product [n, d] x [d, n] in float32, tile by
+tile and with nothing done to it. scipy gets its float64 cost matrix built in place, which saves it a copy, and the
+building counts; it runs in turns with ours at 4,096 and, with --peer, once at 32,768, where it takes minutes and 9 GB.
+`float32 only` is ours where bfloat16 products are not faster than float32 ones.
 
 `peak` is that of the process while it matches, torch and both sets included; `own` is what the matching adds.
 """
