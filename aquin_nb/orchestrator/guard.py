@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Iterable
 from typing import Final
@@ -85,17 +86,21 @@ class Guard:
 
     def _same(self, origin: str, host: str) -> bool:
         """Of this very server: a page on another port of this machine is a stranger too."""
-        parts = urlsplit(origin)
-        return parts.scheme in ("http", "https") and (
-            parts.netloc.lower() == host.lower() or (parts.hostname or "").lower() in self._named
-        )
+        try:
+            parts = urlsplit(origin)
+            name = (parts.hostname or "").lower()
+        except ValueError:
+            return False
+        return parts.scheme in ("http", "https") and (parts.netloc.lower() == host.lower() or name in self._named)
 
 
 def _name(host: str) -> str:
-    try:
-        return (urlsplit(f"//{host}").hostname or "").lower()
-    except ValueError:
-        return ""
+    """The name in a Host header, without its port; "" for what is none. Read strictly: `[::1].evil` is not `::1`."""
+    found = _HOST.match(host.lower())
+    return (found["six"] or found["name"]) if found else ""
+
+
+_HOST: Final = re.compile(r"^(?:\[(?P<six>[0-9a-f:]+)\]|(?P<name>[a-z0-9._-]+))(?::\d{1,5})?$")
 
 
 async def body_of(request: Request, limit: int) -> bytes:

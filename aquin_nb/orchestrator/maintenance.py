@@ -20,7 +20,8 @@ from .fold import Attempt
 from .storage import Storage
 
 POINTS: Final = 1000
-"""Points that retention leaves of a long curve: the smallest and largest of each quantity in each bucket."""
+"""About how many points retention leaves of a curve of more than twice as many: in each bucket the smallest and the
+largest of each quantity."""
 
 
 @dataclass
@@ -127,7 +128,7 @@ def _superfluous(storage: Storage, room: str, card: str, attempt: Attempt, folde
     held = {one.cursor for one in (attempt.progress, attempt.snapshot) if one}
     snapshots = storage.cursors(room, card, attempt.number, "card.snapshot")
     progress = storage.cursors(room, card, attempt.number, "card.progress")
-    if not folded and len(progress) > POINTS:
+    if not folded and len(progress) > 2 * POINTS:
         held |= _telling(storage, progress)
     elif not folded:
         held |= set(progress)
@@ -137,7 +138,7 @@ def _superfluous(storage: Storage, room: str, card: str, attempt: Attempt, folde
 def _telling(storage: Storage, cursors: Sequence[int]) -> set[int]:
     """First and last, and in each bucket the events with the least and the most of any quantity."""
     bodies = storage.bodies(cursors)
-    points = {cursor: orjson.loads(body)["data"].get("point") or {} for cursor, body in bodies.items()}
+    points = {cursor: _point(body) for cursor, body in bodies.items()}
     names = {name for point in points.values() for name, value in point.items() if _finite(value)} - {"step", "tokens"}
     size = max(1, math.ceil(len(cursors) * 2 * max(1, len(names)) / POINTS))
     held = {cursors[0], cursors[-1]}
@@ -149,6 +150,11 @@ def _telling(storage: Storage, cursors: Sequence[int]) -> set[int]:
                 held |= {min(values, key=values.__getitem__), max(values, key=values.__getitem__)}
         held |= {cursor for cursor in bucket if any(isinstance(value, str) for value in points[cursor].values())}
     return held
+
+
+def _point(body: bytes) -> dict[str, Any]:
+    point = (orjson.loads(body).get("data") or {}).get("point")
+    return point if isinstance(point, dict) else {}
 
 
 def _finite(value: Any) -> bool:

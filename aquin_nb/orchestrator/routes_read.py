@@ -52,18 +52,7 @@ async def cards(
     return Response(orjson.dumps(await board.read(work)), media_type="application/json")
 
 
-@router.get("/v1/cards/{card}")
-async def card(request: Request, card: str, room: Room = None) -> Response:
-    """One card."""
-    board: Board = request.app.state.board
-    asked = board.room(board.grant(request, "read"), room) or "default"
-    view = await board.read(lambda: board.views.one(asked, card))
-    if view is None:
-        raise HTTPException(404, "There is no such card.")
-    return Response(orjson.dumps(view), media_type="application/json")
-
-
-@router.get("/v1/cards/{card}/points")
+@router.get("/v1/cards/{card:path}/points")
 async def points(
     request: Request,
     card: str,
@@ -80,10 +69,21 @@ async def points(
         step = max(1, -(-(len(cursors) - 1) // (most - 1)))
         chosen = cursors[::step] + ([] if not cursors or (len(cursors) - 1) % step == 0 else cursors[-1:])
         bodies = board.storage.bodies(chosen)
-        told = [orjson.loads(bodies[cursor])["data"].get("point") for cursor in chosen if cursor in bodies]
-        return {"points": [one for one in told if one], "total": len(cursors)}
+        told = [(orjson.loads(bodies[cursor]).get("data") or {}).get("point") for cursor in chosen if cursor in bodies]
+        return {"points": [one for one in told if isinstance(one, dict)], "total": len(cursors)}
 
     return Response(orjson.dumps(await board.read(work)), media_type="application/json")
+
+
+@router.get("/v1/cards/{card:path}")
+async def card(request: Request, card: str, room: Room = None) -> Response:
+    """One card."""
+    board: Board = request.app.state.board
+    asked = board.room(board.grant(request, "read"), room) or "default"
+    view = await board.read(lambda: board.views.one(asked, card))
+    if view is None:
+        raise HTTPException(404, "There is no such card.")
+    return Response(orjson.dumps(view), media_type="application/json")
 
 
 @router.get("/v1/rooms")

@@ -185,4 +185,6 @@ def open_storage(place: str, *, writable: bool = True) -> Storage:
         raise StorageError(f"--db wants a path or a postgresql:// URL, not {scheme}://…")
     from .sqlite import SqliteStorage
 
+    if "\0" in place:
+        raise StorageError("--db cannot be opened: its path holds a NUL character.")
     return SqliteStorage(Path(place), writable=writable)

@@ -5,21 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-
-
-def run(command: list[str], folder: Path) -> None:
-    """As the user postgres where we are root, whom PostgreSQL refuses."""
-    if os.geteuid() == 0:
-        command = ["runuser", "-u", "postgres", "--", *command]
-    subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, timeout=60)
+from postgresql import BINARIES, run
 
 
 @pytest.fixture(scope="session")
@@ -55,5 +46,6 @@ def postgres(postgres_server: tuple[Path, str], request: pytest.FixtureRequest) 
     name = f"t{os.urandom(6).hex()}"
     with psycopg.connect(f"{postgres_server[1]}/postgres", autocommit=True) as admin:
         admin.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
-        yield f"{postgres_server[1]}/{name}"
+    yield f"{postgres_server[1]}/{name}"
+    with psycopg.connect(f"{postgres_server[1]}/postgres", autocommit=True) as admin:
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[arg-type]

@@ -58,7 +58,7 @@ ROUTES = routes()
 
 
 def filled(path: str) -> str:
-    for name, value in (("producer", uuid7()), ("sha256", "0" * 64), ("card", uuid7()), ("token_id", "12345678")):
+    for name, value in (("producer", uuid7()), ("sha256", "0" * 64), ("card:path", uuid7()), ("token_id", "12345678")):
         path = path.replace("{" + name + "}", value)
     return path
 
@@ -74,7 +74,7 @@ def test_a_route_refuses_every_stranger(board: Served, method: str, path: str) -
     kind = {} if body is None else {"Content_Type": "application/json"}
     for host in ("evil.example", "127.0.0.1.evil.example", "", "localhost.evil.example:80", "[::1].evil"):
         assert board.ask(method, place, body, Host=host, **kind).status in (400, 403)
-    for origin in ("http://evil.example", "null", "http://127.0.0.1:1", "https://localhost", "file://"):
+    for origin in ("http://evil.example", "null", "http://127.0.0.1:1", "https://localhost", "file://", "http://["):
         assert board.ask(method, place, body, Origin=origin, **kind).status == 403
     assert board.ask(method, place, body, Sec_Fetch_Site="cross-site", **kind).status == 403
     assert board.ask(method, place, body, Sec_Fetch_Site="same-site", **kind).status == 403
