@@ -7,13 +7,16 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from .control import Control, Tick
 from .errors import Cancelled, SessionError
+
+if TYPE_CHECKING:
+    from .cards import Card
 
 T = TypeVar("T")
 log = logging.getLogger("aquin_nb.jobs")
@@ -31,6 +34,7 @@ class Job(Generic[T]):
         error: the exception of a failed or cancelled job.
         output: the file it is to write, if it is one.
         notes: what whoever waits for it should know, such as the room it needs on disk.
+        card: what it makes, where that is a card.
 
     >>> queue = JobQueue("example")
     >>> job = queue.submit("add", lambda control: 1 + 1)
@@ -52,6 +56,7 @@ class Job(Generic[T]):
         self.error: BaseException | None = None
         self.output = output
         self.notes: list[str] = []
+        self.card: Card | None = None
         self._work = work
         self._stages = stages or {}
         self._control = Control(on_tick=self._on_tick)
@@ -59,6 +64,7 @@ class Job(Generic[T]):
         self._result: T | None = None
         self._finished = threading.Event()
         self._listeners: list[Callable[[Job[T]], None]] = []
+        self._point_listeners: list[Callable[[str, Mapping[str, Any]], None]] = []
         self._at_end: list[Callable[[], None]] = []
         self._face: Any = None
         self._lock = threading.Lock()
@@ -113,6 +119,18 @@ class Job(Generic[T]):
     def on_change(self, listener: Callable[[Job[T]], None]) -> None:
         """Call `listener(job)` when the job starts, after each report of progress and when it ends, from any thread."""
         self._listeners.append(listener)
+
+    def on_point(self, listener: Callable[[str, Mapping[str, Any]], None]) -> None:
+        """Call `listener(name, point)` for each logged point of what is learning there, from any thread."""
+        self._point_listeners.append(listener)
+
+    def point(self, name: str, point: Mapping[str, Any]) -> None:
+        """Say that `name` logged a point."""
+        for listener in self._point_listeners:
+            try:
+                listener(name, point)
+            except Exception:  # as in `_notify`
+                log.exception("a listener of %s failed", self.name)
 
     def at_end(self, call: Callable[[], None]) -> None:
         """Call `call()` once when the job has ended, before `wait()` returns: what it held is free then."""
@@ -192,6 +210,8 @@ class JobQueue:
     def __init__(self, name: str) -> None:
         self.name = name
         self.jobs: list[Job[Any]] = []
+        self.announce: Callable[[Job[Any]], None] | None = None
+        """Called with each job before it can begin."""
         self._queue: SimpleQueue[Job[Any]] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
@@ -206,6 +226,8 @@ class JobQueue:
         return job
 
     def add(self, job: Job[Any]) -> None:
+        if self.announce is not None:
+            self.announce(job)
         with self._lock:
             self.jobs.append(job)
             self._queue.put(job)

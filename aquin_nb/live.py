@@ -174,6 +174,7 @@ class LiveTraining(Live):
         with self._lock:
             self._take([point])
             self.card.latest = self._metrics(point, density)
+        self.job.point(self.card.name, dict(zip(HISTORY_DTYPES, point, strict=True)))
 
     def resume(self, points: Sequence[tuple[Any, ...]], step: int) -> None:
         """The run goes on from the checkpoint at `step`: its curve starts with the earlier points up to there."""

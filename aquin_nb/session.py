@@ -9,11 +9,12 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from . import home
 from .cards import SessionCard
 from .collection import Activations
+from .connecting import open_outbox
 from .engine.activations.capture import capture
 from .engine.activations.contexts import EXCLUDE
 from .engine.activations.probes import builtin_probes, read_probes
@@ -27,9 +28,14 @@ from .jobs import Job, JobQueue
 from .progress import visible
 from .records import capture_card, dictionary_ref, model_ref, write_card
 from .results import Capture, SaeTrain
+from .sync.status import SyncStatus
+from .telling import Telling, told
 from .verbs.align import sae_align
 from .verbs.collect import collect_activations
 from .verbs.sae import SaeVerbs
+
+if TYPE_CHECKING:
+    from .sync import Outbox
 
 __all__ = ["Session", "sae_align"]
 
@@ -43,6 +49,9 @@ class Session:
         device: "auto", "cpu", "cuda" or "cuda:N".
         dtype: "auto" (bfloat16 where a short measurement shows it is faster), "float32", "bfloat16" or "float16".
         backend: "transformer-lens" or "huggingface"; embedding models always use Hugging Face.
+        orchestrator: who is told of every run: None (nobody, and nothing is written for it), "auto" (one on this
+            machine, started if need be), a URL (its token in AQUIN_NB_TOKEN), or "outbox" (kept for `aquin-nb sync`).
+            While it cannot be reached the session works on, and tells it later.
 
     Raises:
         ModelError: the model cannot be found or loaded.
@@ -62,6 +71,7 @@ class Session:
         device: str = "auto",
         dtype: str = "auto",
         backend: str = "transformer-lens",
+        orchestrator: str | Outbox | None = None,
     ) -> None:
         self._asked = str(model)
         self._options: dict[str, Any] = {"device": device, "dtype": dtype, "backend": backend}
@@ -71,6 +81,9 @@ class Session:
         self.dictionary: SparseAutoencoder | None = None
         self.layer: int | None = None
         self.jobs = JobQueue(self.name)
+        self.telling: Telling | None = None
+        if orchestrator is not None:
+            self.connect(orchestrator)
         self.sae = SaeVerbs(self)
         self._card = SessionCard(name=self.name, model=model_ref(self.model.info), versions=_versions())
         self._card.start()
@@ -95,6 +108,25 @@ class Session:
         from .widgets.html import card_html
 
         return card_html(self.card)
+
+    def connect(self, orchestrator: str | Outbox = "auto") -> SyncStatus:
+        """Tell an orchestrator of every run from now on; see `Session`.
+
+        Raises:
+            SessionError: it cannot be started. NetworkError: not an address.
+        """
+        outbox = open_outbox(orchestrator)
+        if self.telling is not None and self.telling.outbox is not outbox:
+            self.telling.outbox.close()
+        self.telling = Telling(outbox, self.name)
+        self.jobs.announce = self.telling.announce
+        return outbox.status()
+
+    def sync_status(self) -> SyncStatus:
+        """Whether what runs told has reached the orchestrator, and what waits."""
+        if self.telling is None:
+            return SyncStatus("off", problem="nobody is told of this session's runs; session.connect() changes that")
+        return self.telling.outbox.status()
 
     def load_model(self, model: str) -> None:
         """Refused unless `model` is the one already loaded: results of one session all speak of the same weights.
@@ -215,6 +247,7 @@ class Session:
             )
         return self.dictionary, self.layer
 
+    @told("capture_activations", "activationCapture")
     def capture_activations(
         self,
         prompts: str | Path | Sequence[Any] | None = None,
@@ -283,6 +316,7 @@ class Session:
         write_card(card, folder / "card.json")
         return Capture(data, card)
 
+    @told("collect_activations", "activationStore")
     def collect_activations(
         self,
         corpus: Any = None,
@@ -382,6 +416,8 @@ class Session:
     def close(self) -> None:
         """Cancel what is running and forget the fine-tuned model; the files stay."""
         self.jobs.cancel_all()
+        if self.telling is not None:
+            self.telling.outbox.close()
         self._tuned = None
         if self._card.status == "running":
             self._card.finish("completed")

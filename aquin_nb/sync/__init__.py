@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from .outbox import Outbox
+from typing import TYPE_CHECKING, Any
+
 from .status import SyncStatus
 
+if TYPE_CHECKING:
+    from .outbox import Outbox
+
 __all__ = ["Outbox", "SyncStatus"]
+
+
+def __getattr__(name: str) -> Any:
+    """`Outbox` on first use: it needs apsw, which a session without an orchestrator does not."""
+    if name != "Outbox":
+        raise AttributeError(name)
+    from .outbox import Outbox
+
+    return Outbox

@@ -25,15 +25,15 @@ class SyncStatus:
     """
 
     state: State
-    pending: int
-    in_memory: int
-    delivered: int
-    dead: int
-    lost: int
-    problem: str
-    seconds_since_contact: float | None
-    url: str
-    path: str
+    pending: int = 0
+    in_memory: int = 0
+    delivered: int = 0
+    dead: int = 0
+    lost: int = 0
+    problem: str = ""
+    seconds_since_contact: float | None = None
+    url: str = ""
+    path: str = ""
 
     def __str__(self) -> str:
         said = {

@@ -118,6 +118,7 @@ def collect_activations(
     collection = _Collection(session, opened, sites, place, checkpoint, settings, card)
     job: Job[Activations] = Job(f"collect {run}", collection.run, None, Path(place.address))
     job.notes += card.notes
+    job.card = card
     about = [model.info.name, ", ".join(site.hook for site in sites), opened.name]
     LiveJob(job, about=" · ".join(about), left=collection.html)
     session.jobs.add(job)

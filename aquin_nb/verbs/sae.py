@@ -12,6 +12,7 @@ from ..engine.sae import Architecture, SparseAutoencoder, TrainConfig
 from ..jobs import Job
 from ..results import SaeTrain
 from ..sweep import SaeSweep
+from ..telling import told
 from .align import sae_align
 from .diff import sae_diff, sae_trajectory
 from .sweep import sae_sweep
@@ -27,6 +28,7 @@ class SaeVerbs:
     def __init__(self, session: Session) -> None:
         self._session = session
 
+    @told("sae.train", "saeTrain")
     def train(
         self,
         layer: int | str | None = None,
@@ -112,6 +114,7 @@ class SaeVerbs:
             output=None if output is None else str(output),
         )
 
+    @told("sae.train", "saeTrain", named=True)
     def resume(
         self,
         name: str,
@@ -138,6 +141,7 @@ class SaeVerbs:
         """
         return session_resume(self._session, name, layer, config, corpus)
 
+    @told("sae.sweep", "saeSweep")
     def sweep(
         self,
         layers: Literal["all"] | Sequence[int | str] = "all",
@@ -195,6 +199,7 @@ class SaeVerbs:
             output=output,
         )
 
+    @told("sae.diff", "saeDiff")
     def diff(
         self,
         checkpoint: str | Path,
@@ -244,6 +249,7 @@ class SaeVerbs:
             output=output,
         )
 
+    @told("sae.trajectory", "saeTrajectory")
     def trajectory(
         self,
         checkpoints: Sequence[str | Path],
@@ -281,6 +287,7 @@ class SaeVerbs:
             output=output,
         )
 
+    @told("sae.align", "saeAlign")
     def align(
         self,
         a: SparseAutoencoder | SaeTrain | str | Path,

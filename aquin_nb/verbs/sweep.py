@@ -88,6 +88,7 @@ def sae_sweep(
     card = SaeSweepCard(name=run_name, model=model_ref(model.info), caution=CAUTION)
     sweep = _Sweep(session, sites, settings, opened, store, wanted, folder, paths, card)
     job: Job[SaeSweep] = Job(f"sweep {run_name}", sweep.run, STAGES if store is None else None, folder)
+    job.card = card
     untyped: Job[Any] = job
     sweep.lives = [
         LiveTraining(untyped, SaeTrainCard(name=f"{run_name} {_short(site)}", layer=site.layer, hook=site.hook))

@@ -116,6 +116,7 @@ def session_train(
         plan.made = {"given": corpus, "text_key": text_key}
     stages = STAGES if rows is not None else STAGES_COLLECTING if keep_activations else STAGES_MAKING
     job: Job[SaeTrain] = Job(f"train {name}", lambda control: plan.run(control, live), stages, path)
+    job.card = card
     live = LiveTraining(job, card)
     with Places() as places:
         places.take(path)
@@ -195,6 +196,7 @@ def session_resume(
             return run([training], control, device)[0]
 
         job: Job[SaeTrain] = Job(f"train {cfg.name}", work, STAGES, path)
+        job.card = card
         live = LiveTraining(job, card)
         judge = _judge(session.model, rows, quick=False)
         training = Training(settings, cfg, rows, path, live, resume=state, sources=sources, judge=judge)
