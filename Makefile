@@ -6,13 +6,14 @@ PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check 
 STATIC := aquin_nb/widgets/static/monitor.js
 FRONT := $(shell find widgets/src -name '*.ts' -o -name '*.css') widgets/package.json widgets/build.mjs
 
-.PHONY: demo test lab setup front check unit browser chromium bench clean help
+.PHONY: demo test lab setup front check unit browser chromium bench torture clean help
 
 help:
 	@echo "make demo   run the whole loop on a real model and write an executed notebook and a page (about six minutes after the downloads)"
 	@echo "make test   everything CI runs: linters, types, unit, notebook and browser tests"
 	@echo "make lab    open JupyterLab on the notebooks"
 	@echo "make unit   the fast tests only"
+	@echo "make torture  kill sessions and their orchestrator 1,700 times and judge what is left (about an hour)"
 	@echo "make front  rebuild the front end after a change in widgets/src"
 
 # torch first and alone: once the pinned build is there, nothing that follows pulls another one.
@@ -60,6 +61,9 @@ unit: setup
 test: setup chromium check
 	@$(BIN)/python -m pytest --durations=10 -m "not browser" --numprocesses auto --maxprocesses 8 --dist loadfile
 	@$(BIN)/python -m pytest --durations=5 -m browser
+
+torture: setup
+	@$(BIN)/python tools/torture.py
 
 clean:
 	@rm -rf $(VENV) widgets/node_modules aquin_nb/widgets/static dist build

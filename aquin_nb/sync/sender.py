@@ -16,7 +16,7 @@ from .spool import Batch
 
 BEAT_SECONDS = 10.0
 ADOPT_SECONDS = 15.0
-LINGER = 0.02
+LINGER = 0.03
 """Seconds between two requests while little waits: less would only take the interpreter from the training."""
 
 

@@ -28,9 +28,9 @@ class Writers:
             env={**os.environ, "PYTHONPATH": paths},
         )  # fmt: skip
 
-    def start(self, directory: Path, url: str, seed: int, count: int, told: Path) -> int:
+    def start(self, directory: Path, url: str, seed: int, count: int, told: Path, token: str = TOKEN) -> int:
         """Its pid."""
-        request = [str(directory), url, TOKEN if url else "", seed, count, str(told)]
+        request = [str(directory), url, token if url else "", seed, count, str(told)]
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         return int(self._process.stdout.readline())
@@ -53,7 +53,7 @@ def kill(pid: int) -> None:
             time.sleep(0.001)
 
 
-def killed_writers(directory: Path, url: str, count: int, seed: int, history: History) -> int:
+def killed_writers(directory: Path, url: str, count: int, seed: int, history: History, token: str = TOKEN) -> int:
     """Start `count` writers, SIGKILL each at a random instant; what they told goes into `history`.
 
     One in ten is killed while it begins; the others count their instant from their first event.
@@ -64,7 +64,7 @@ def killed_writers(directory: Path, url: str, count: int, seed: int, history: Hi
     told = directory / "told.txt"
     with Writers() as writers:
         for _ in range(count):
-            pid = writers.start(directory, url, dice.randrange(10**6), 10**6, told)
+            pid = writers.start(directory, url, dice.randrange(10**6), 10**6, told, token)
             begins = dice.random() < 0.1
             deadline = time.monotonic() + 20
             while not begins and time.monotonic() < deadline and not (told.exists() and told.stat().st_size):
