@@ -57,6 +57,7 @@ class Views:
             "room": row.room,
             "id": row.card,
             "cursor": row.last,
+            "begun": newest.first,
             "kind": _text(card.get("kind") or start.get("kind")),
             "name": _text(card.get("name") or start.get("name")),
             "tool": _text(start.get("tool") or result.get("tool")),

@@ -11,6 +11,7 @@ const TICK = 5_000; // ms between two looks at what changes with time alone
 
 class Board {
   private readonly cards = new Map<string, CardElement>();
+  private readonly order = new Map<Element, number>();
   private readonly waiting = new Map<string, CardView>();
   private readonly total = h("span", { class: "count" });
   private readonly link = h("span", { class: "link", role: "status" }, "connecting");
@@ -41,6 +42,7 @@ class Board {
     try {
       await this.offer(room);
       this.cards.clear();
+      this.order.clear();
       this.list.replaceChildren(this.empty, this.more);
       this.root.replaceChildren(
         h("header", { class: "top" }, h("h1", {}, "Board"), this.rooms, this.total, this.link), this.list,
@@ -73,7 +75,7 @@ class Board {
   /** Read the newest cards; the cursor from which the stream goes on. */
   private async load(room: string | null): Promise<number> {
     const found = await read<CardList>(this.page(room, null));
-    [...found.cards].reverse().forEach((view) => this.place(view, true));
+    found.cards.forEach((view) => this.place(view));
     this.next = found.more;
     this.say();
     return found.next;
@@ -82,7 +84,7 @@ class Board {
   private async older(): Promise<void> {
     const room = new URLSearchParams(location.hash.slice(1)).get("room");
     const found = await read<CardList>(this.page(room, this.next));
-    found.cards.forEach((view) => this.place(view, false));
+    found.cards.forEach((view) => this.place(view));
     this.next = found.more;
     this.say();
   }
@@ -101,7 +103,7 @@ class Board {
     this.painting = true;
     const paint = () => {
       this.painting = false;
-      this.waiting.forEach((one) => this.place(one, true));
+      this.waiting.forEach((one) => this.place(one));
       this.waiting.clear();
       this.say();
     };
@@ -109,17 +111,24 @@ class Board {
     else requestAnimationFrame(paint);
   }
 
-  /** A new card or attempt goes to the top; everything else stays where the eye left it. */
-  private place(view: CardView, first: boolean): void {
+  /** The newest attempt comes first; a card that only changes stays where the eye left it. */
+  private place(view: CardView): void {
     const held = this.cards.get(key(view));
     if (held && held.view.cursor > view.cursor) return;
-    const moves = !held || view.attempt > held.view.attempt;
+    const moves = held?.view.begun !== view.begun;
     const card = held ?? new CardElement(view);
     if (held) held.update(view);
     this.cards.set(key(view), card);
     if (!moves) return;
-    if (first) this.list.prepend(card.element);
-    else this.more.before(card.element);
+    this.order.delete(card.element);
+    let before: Element = this.more;
+    for (const one of this.list.children) {
+      if ((this.order.get(one) ?? Number.POSITIVE_INFINITY) >= view.begun) continue;
+      before = one;
+      break;
+    }
+    this.order.set(card.element, view.begun);
+    before.before(card.element);
   }
 
   private say(): void {

@@ -19,6 +19,8 @@ export interface CardView extends AttemptView {
   room: string;
   id: string;
   cursor: number;
+  /** Cursor at which its newest attempt began: what the board is ordered by. */
+  begun: number;
   kind: string;
   name: string;
   tool: string;
