@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import nbformat
 from run_notebook import execute, page, with_parameters, without
@@ -71,10 +70,9 @@ class Pulse:
         while not self._stop.wait(15):
             say(f"   … {time.monotonic() - self._began:.0f} s so far {self.stage}".rstrip())
 
-    def progress(self, progress: dict[str, Any]) -> None:
-        """Take a training's progress for the next line."""
-        done, total = progress["done"], progress["total"]
-        self.stage = f"({progress['stage']} {done:,} of {total:,} {progress['unit']})" if done < total else ""
+    def progress(self, text: str) -> None:
+        """Take how far a cell is for the next line."""
+        self.stage = f"({text})" if text else ""
 
     def cell_done(self, number: int, total: int, first_line: str, seconds: float) -> None:
         """Say that a cell has finished."""

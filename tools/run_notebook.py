@@ -34,15 +34,23 @@ def without(notebook: nbformat.NotebookNode, tags: Collection[str]) -> nbformat.
 
 
 class _Watched(NotebookClient):
-    """A client that also hears what monitors tell their views: the card's progress, while a cell waits for its job."""
+    """A client that also hears how far a cell is: from monitors, and from lines of progress."""
 
-    on_progress: Callable[[dict[str, Any]], None] | None = None
+    on_progress: Callable[[str], None] | None = None
 
     def handle_comm_msg(self, outs: list[Any], msg: dict[str, Any], cell_index: int) -> None:
         super().handle_comm_msg(outs, msg, cell_index)
         card = (msg["content"].get("data", {}).get("content") or {}).get("card") or {}
         if self.on_progress is not None and "progress" in card:
-            self.on_progress(card["progress"])
+            now = card["progress"]
+            under_way = now["done"] < now["total"]
+            self.on_progress(f"{now['stage']} {now['done']:,} of {now['total']:,} {now['unit']}" if under_way else "")
+
+    def process_message(self, msg: dict[str, Any], cell: nbformat.NotebookNode, cell_index: int) -> Any:
+        shown = msg["content"].get("data", {}) if "display_data" in msg["msg_type"] else {}
+        if self.on_progress is not None and "<progress" in shown.get("text/html", ""):
+            self.on_progress(shown.get("text/plain", ""))
+        return super().process_message(msg, cell, cell_index)
 
 
 def execute(
@@ -51,10 +59,10 @@ def execute(
     *,
     timeout: int = 1200,
     on_cell: Callable[[int, int, str, float], None] | None = None,
-    on_progress: Callable[[dict[str, Any]], None] | None = None,
+    on_progress: Callable[[str], None] | None = None,
 ) -> nbformat.NotebookNode:
     """Run all cells in `folder`; `on_cell(number, total, first line, seconds)` is called after each one,
-    `on_progress(progress)` with a running training's progress as its card has it.
+    `on_progress("train 20 of 500 steps")` whenever a running cell says how far it is.
 
     Widget state is not stored: finished results are HTML and need none, and nbconvert would show it instead of them.
     """

@@ -15,7 +15,7 @@ from torch import Tensor
 from ...control import Control
 from ...errors import CorpusError, ModelError, OutputError
 from ..numerics import fast_dtype
-from .backends import find_blocks
+from .backends import HuggingFaceBackend, find_blocks
 from .checkpoints import write_checkpoint
 from .loading import open_model, pick_device
 from .sources import Place, resolve
@@ -96,6 +96,7 @@ def finetune(
         )
     trained = _select(hf, layers, place.name)
     hf.to(where)
+    HuggingFaceBackend(hf, int(hf.config.get_text_config().num_hidden_layers), causal=True).fuse_attention()
     before = _loss(hf, held_out, batch_size)
     history = _train(hf, train, steps, batch_size, learning_rate, seed, control)
     stored = _stored_dtype(place)
