@@ -215,8 +215,13 @@ class JobQueue:
         self._queue: SimpleQueue[Job[Any]] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
-        # A daemon thread inside torch while Python shuts down aborts the process: stop the work first, which also
-        # saves what it has.
+        self.cancel_at_exit()
+
+    def cancel_at_exit(self) -> None:
+        """Stop the work before Python ends, and before all that was registered for its end until now.
+
+        A daemon thread inside torch while Python shuts down aborts the process; and what it has is saved.
+        """
         atexit.register(_cancel_all, weakref.ref(self))
 
     def submit(self, name: str, work: Callable[[Control], T], stages: dict[str, float] | None = None) -> Job[T]:

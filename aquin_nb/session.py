@@ -120,6 +120,7 @@ class Session:
             self.telling.outbox.close()
         self.telling = Telling(outbox, self.name)
         self.jobs.announce = self.telling.announce
+        self.jobs.cancel_at_exit()  # before the outbox closes, so that it is told how they ended
         return outbox.status()
 
     def sync_status(self) -> SyncStatus:

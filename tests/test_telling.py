@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import subprocess
+import sys
 import time
 import types
 
@@ -161,6 +163,29 @@ def test_a_cancelled_job_is_told_as_cancelled(tmp_path, monkeypatch):
         assert outbox.flush(10)
         results = [event["data"]["status"] for event in board.stored if event["type"] == "tool.result"]
         assert results == ["cancelled"]
+
+
+def test_a_job_that_the_end_of_the_process_stops_is_told_as_cancelled(tmp_path):
+    code = f"""
+import sys, time
+from aquin_nb.jobs import JobQueue
+from aquin_nb.sync import Outbox
+from aquin_nb.telling import Telling
+queue, telling = JobQueue("a queue"), Telling(Outbox(sys.argv[1], sys.argv[2], {TOKEN!r}), "a session")
+queue.announce = telling.announce
+queue.cancel_at_exit()
+def work(control):
+    while True:
+        control.tick("train", 1, 10)
+        time.sleep(0.01)
+job = telling.call("sae.train", "saeTrain", "x", lambda: queue.submit("train x", work))
+while job.status == "queued": time.sleep(0.001)
+"""
+    with Board() as board:
+        subprocess.run([sys.executable, "-c", code, tmp_path, board.url], check=True, timeout=60)
+        types_ = [event["type"] for event in board.stored]
+        assert (types_[0], types_[-1]) == ("tool.start", "tool.result")
+        assert board.stored[-1]["data"]["status"] == "cancelled"
 
 
 class Kernel:

@@ -55,7 +55,8 @@ class Delivery:
             answer = self.client.put_blob(sha256, media_type, body)
             if answer.meaning in ("retry", "refused", "incompatible"):
                 return self._failed(answer)
-            feed.blob_done(sha256)  # one that will never be taken must not hold up the event that names it
+            # One that will never be taken must not hold up the event that names it.
+            feed.blob_done(sha256, refused=answer.meaning != "taken")
         answer = self.client.send(batch.body, batch.count)
         if answer.meaning == "taken":
             feed.taken(batch, answer.rejected)

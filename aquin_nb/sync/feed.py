@@ -22,13 +22,14 @@ class Feed(Protocol):
 
     delivered: int
     buried: int
+    refused_blobs: int
 
     def next(self, events: int) -> Batch | None: ...
     def look(self) -> None: ...
     def taken(self, batch: Batch, rejected: dict[int, str]) -> None: ...
     def bury(self, sequence: int, reason: str) -> None: ...
     def blobs(self, until: int) -> list[tuple[str, str, bytes]]: ...
-    def blob_done(self, sha256: str) -> None: ...
+    def blob_done(self, sha256: str, *, refused: bool) -> None: ...
 
 
 class SpoolFeed:
@@ -40,7 +41,7 @@ class SpoolFeed:
 
     def __init__(self, spool: Spool) -> None:
         self.spool = spool
-        self.delivered = self.buried = 0
+        self.delivered = self.buried = self.refused_blobs = 0
         self._cursor = 0
         self._backlog: tuple[int, str] | None = None  # its last sequence, its subjects as a JSON array
         self._live = 0
@@ -98,6 +99,8 @@ class SpoolFeed:
     def blobs(self, until: int) -> list[tuple[str, str, bytes]]:
         return self.spool.blobs(until)
 
-    def blob_done(self, sha256: str) -> None:
+    def blob_done(self, sha256: str, *, refused: bool) -> None:
+        """A blob was stored, or never will be; then it stays in the file."""
+        self.refused_blobs += refused
         with contextlib.suppress(apsw.Error):
-            self.spool.blob_sent(sha256)
+            self.spool.blob_refused(sha256) if refused else self.spool.blob_sent(sha256)

@@ -180,7 +180,7 @@ class Outbox:
             pending=self.pending(),
             in_memory=len(journal.ring) if journal is not None else 0,
             delivered=sender.feed.delivered if sender is not None else 0,
-            dead=sender.feed.buried if sender is not None else 0,
+            dead=sender.feed.buried + sender.feed.refused_blobs if sender is not None else 0,
             lost=journal.lost if journal is not None else 0,
             problem=" ".join(one for one in told if one),
             seconds_since_contact=None if contact is None else time.monotonic() - contact,

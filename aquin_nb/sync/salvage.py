@@ -86,8 +86,7 @@ class SalvagedFeed:
 
     def __init__(self, rows: dict[int, str]) -> None:
         self._rows = dict(sorted(rows.items()))
-        self.delivered = 0
-        self.buried = 0
+        self.delivered = self.buried = self.refused_blobs = 0
 
     def next(self, events: int) -> Batch | None:
         some: list[int] = []
@@ -117,5 +116,5 @@ class SalvagedFeed:
     def blobs(self, until: int) -> list[tuple[str, str, bytes]]:
         return []
 
-    def blob_done(self, sha256: str) -> None:
+    def blob_done(self, sha256: str, *, refused: bool) -> None:
         """There are none."""

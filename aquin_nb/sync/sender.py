@@ -40,7 +40,7 @@ class MemoryFeed(SpoolFeed):
     """The events of a process that has no file: its folder cannot be written."""
 
     def __init__(self, journal: Journal) -> None:
-        self.delivered = self.buried = 0
+        self.delivered = self.buried = self.refused_blobs = 0
         self._journal = journal
 
     def next(self, events: int) -> Batch | None:

@@ -26,6 +26,9 @@ WAL_PAGES = 1000
 TRIMMED = 64
 """Rows deleted at a time: whoever tells an event meanwhile waits for no more."""
 
+NEVER = 2**61
+"""Added to the sequence of what is no longer to be sent."""
+
 _OLDEST = (3, 51, 3)  # earlier ones can corrupt a file when a log is reset while another connection writes
 
 _TABLES = f"""
@@ -191,6 +194,11 @@ class Spool:
         with self.lock:
             self._writer.execute("DELETE FROM blob WHERE sha256 = ?", (sha256,))
 
+    def blob_refused(self, sha256: str) -> None:
+        """Set a blob aside that will never be taken; the event that names it goes on without it."""
+        with self.lock:
+            self._writer.execute("UPDATE blob SET sequence = sequence + ? WHERE sha256 = ?", (NEVER, sha256))
+
     def trim(self, sequences: Sequence[int]) -> None:
         """Forget events that somebody has confirmed."""
         for at in range(0, len(sequences), TRIMMED):
@@ -211,10 +219,11 @@ class Spool:
             self._writer.execute("DELETE FROM event WHERE sequence = ?", (sequence,))
 
     def counts(self) -> tuple[int, int]:
-        """Events that are waiting, and events that were set aside."""
+        """Events that are waiting, and events and blobs that were set aside."""
         with self.reading:
             waiting = self._reader.execute("SELECT count(*) FROM event").get
-            return waiting, self._reader.execute("SELECT count(*) FROM dead").get
+            blobs = self._reader.execute("SELECT count(*) FROM blob WHERE sequence > ?", (NEVER,)).get
+            return waiting, self._reader.execute("SELECT count(*) FROM dead").get + blobs
 
     def dead(self) -> list[tuple[int, str, str]]:
         """Sequence, reason and text of each event that was set aside."""

@@ -18,7 +18,7 @@ class SyncStatus:
         pending: events told that no orchestrator has confirmed.
         in_memory: of them, those that are not on disk because it was full; they do not survive the process.
         delivered: events that were confirmed.
-        dead: events that the orchestrator will never take; they are kept in the outbox.
+        dead: events, and large data of events, that the orchestrator will never take; they are kept in the outbox.
         lost: events that neither disk nor memory had room for; each is counted in a `sync.gap`.
         problem: the last trouble, in a sentence; empty when there is none.
         seconds_since_contact: since the orchestrator last answered; None when it never did.

@@ -135,6 +135,18 @@ def test_other_data_too_large_for_an_event_goes_by_its_hash_before_the_event(tmp
     assert external["bytes"] == len(board.blobs[external["sha256"]])
 
 
+def test_large_data_that_is_refused_stays_here_and_its_event_goes_on(tmp_path, board):
+    board.fault = lambda path, number: (413, {}, {}) if "/blobs/" in path else None
+    with Outbox(tmp_path, board.url, TOKEN) as outbox:
+        outbox.log("card.weighed", CARD, {"rows": [1.5] * 50_000})
+        outbox.log("card.progress", CARD, POINT)
+        assert outbox.flush(5)
+        assert (outbox.status().delivered, outbox.status().dead) == (2, 1)
+    spool = Spool(next(tmp_path.glob("*.outbox")))
+    assert spool.counts() == (0, 1)
+    spool.close()
+
+
 def test_telling_a_closed_outbox_is_harmless_and_visible(tmp_path):
     outbox = Outbox(tmp_path)
     outbox.close()
