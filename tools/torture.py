@@ -1,6 +1,6 @@
 """Kill sessions and their orchestrator at random instants, in the numbers that the suite has no time for.
 
-    python tools/torture.py [--kernels 1000] [--servers 500] [--both 200] [--seed 0]
+    python tools/torture.py [--kernels 1000] [--servers 500] [--both 200] [--faults 50] [--seed 0]
 
 A real orchestrator on a database of its own; writers that print what `log` promised. At the end of each part what is
 left is delivered by `aquin-nb sync`, and the history checker of the tests judges: nothing that was promised is lost,
@@ -134,17 +134,27 @@ def servers(count: int, seed: int, *, both: bool) -> None:
             server.kill()
 
 
+def faults(seeds: int) -> None:
+    """Every fault of the network and the server, `seeds` times each."""
+    test = ROOT / "tests" / "sync" / "test_delivery.py"
+    command = [sys.executable, "-m", "pytest", "-q", "-k", "test_faults", str(test)]
+    subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "AQUIN_FAULT_SEEDS": str(seeds)})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kernels", type=int, default=1000)
     parser.add_argument("--servers", type=int, default=500)
     parser.add_argument("--both", type=int, default=200)
+    parser.add_argument("--faults", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     if args.kernels:
         kernels(args.kernels, args.seed)
     if args.servers:
         servers(args.servers, args.seed + 1, both=False)
+    if args.faults:
+        faults(args.faults)
     if args.both:
         servers(args.both, args.seed + 2, both=True)
 

@@ -52,7 +52,7 @@ class Client:
         NetworkError: an address that is none of these.
     """
 
-    def __init__(self, url: str, token: str | None, timeout: float = TIMEOUT) -> None:
+    def __init__(self, url: str, token: str | None) -> None:
         parts = urlsplit(url)
         try:
             port = parts.port
@@ -63,7 +63,7 @@ class Client:
                 f"{_shown(url)} is no address of an orchestrator; give one such as http://127.0.0.1:8600."
             )
         self.shown = _shown(url)
-        self._parts, self._token, self._timeout = parts, token, timeout
+        self._parts, self._token, self._timeout = parts, token, TIMEOUT
         self._local = parts.scheme == "unix" or parts.hostname in _HERE
         self._connection: http.client.HTTPConnection | None = None
 

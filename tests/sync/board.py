@@ -18,8 +18,8 @@ class Board:
     """A server on loopback.
 
     stored: events in the order in which they were first taken. beats: bodies of heartbeats by producer.
-    fault(path, number of the request): None for a proper answer, or (status, headers, JSON body), or "reset" (the
-    connection is cut before anything is stored), "lost ack" (after), "hang" (no answer until the board closes).
+    fault(path, number of the request): None for a proper answer, (status, headers, JSON body), "slow", "reset" (the
+    connection is cut before anything is stored), "lost ack" (after), or "hang" (no answer until the board closes).
     """
 
     def __init__(self, fault: Callable[[str, int], Any] | None = None, port: int = 0) -> None:
@@ -55,6 +55,8 @@ class Board:
                     board.closing.wait(60)
                     self.close_connection = True
                     return
+                if fault == "slow":
+                    time.sleep(0.03)
                 if isinstance(fault, tuple):
                     self._answer(*fault)
                     return

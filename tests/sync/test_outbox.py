@@ -32,6 +32,17 @@ def told(path):
         spool.close()
 
 
+def test_telling_needs_no_torch_and_a_session_without_orchestrator_no_apsw():
+    code = """
+import sys
+import aquin_nb.sync, aquin_nb.telling
+assert "apsw" not in sys.modules
+from aquin_nb.sync import Outbox
+assert not {"torch", "pandas", "numpy"} & set(sys.modules), sorted(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
 def test_an_event_is_on_disk_when_log_returns(tmp_path):
     with Outbox(tmp_path) as outbox:
         assert [outbox.log("card.progress", CARD, POINT) for _ in range(3)] == [1, 2, 3]
