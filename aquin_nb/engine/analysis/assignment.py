@@ -186,4 +186,5 @@ def _checked(X: Tensor, name: str) -> Tensor:
 def _up(value: float) -> str:
     """Two digits, rounded up: a claim about a gap must not sound better than it is."""
     step = 10.0 ** (math.floor(math.log10(value)) - 1)
-    return f"{math.ceil(value / step - 1e-9) * step:.2g}"
+    up = math.ceil(value / step - 1e-9) * step
+    return f"{up:.0f}" if up >= 10 else f"{up:.2g}"

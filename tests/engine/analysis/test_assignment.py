@@ -296,6 +296,7 @@ def test_a_gap_is_never_rounded_in_our_favour() -> None:
 
     assert verdict(99.7, 100.0) == "within 0.3 % of optimal"
     assert verdict(99.6995, 100.0) == "within 0.31 % of optimal"
+    assert verdict(0.2, 100.0) == "within 100 % of optimal"
     assert verdict(-1.0, -0.5) == "at most 0.13 a pair below the optimum"
 
 
