@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import apsw
 import pytest
 from board import TOKEN, Board
 from history import History
-from kills import killed_writers
+from kills import Writers, killed_writers
 
 from aquin_nb.cards.events import NOBODY
 from aquin_nb.cli import main
@@ -54,6 +55,26 @@ def test_killed_writers_lose_duplicate_and_reorder_nothing(tmp_path):
     assert told > 1000
     history.judge()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_that_is_stopped_and_goes_on_loses_nothing_and_is_not_robbed(tmp_path, board):
+    history, told, spool = History(stored=board.stored), tmp_path / "told.txt", tmp_path / "spool"
+    spool.mkdir()
+    with Writers() as writers:
+        pid = writers.start(spool, board.url, 5, 3000, told)
+        board.wait(50)
+        os.kill(pid, signal.SIGSTOP)
+        before = len(board.stored)
+        assert sync(spool, board, 0.5) in (0, 1)  # its outbox is its own, whether anything waits in it or not
+        assert len(board.stored) <= before + 500  # what was on its way
+        os.kill(pid, signal.SIGCONT)
+        deadline = time.monotonic() + 30
+        while list(spool.glob("*.outbox")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+    with open(told, encoding="utf-8") as stream:
+        history.read(stream)
+    assert len(history.told) == 3000
+    history.judge()
 
 
 def test_the_next_session_delivers_what_a_killed_one_left(tmp_path, board):
