@@ -56,7 +56,7 @@ def _say(text: str) -> None:
 
 
 def _open(args: argparse.Namespace, *, writable: bool) -> Any:
-    from .serve import default_database
+    from .find import default_database
     from .storage import open_storage
 
     return open_storage(args.db or str(default_database()), writable=writable)

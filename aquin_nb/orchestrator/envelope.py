@@ -156,11 +156,13 @@ def _refusal(index: int, item: Any, error: ValidationError) -> Refusal:
 
 
 def _oversized(item: Any, body: bytes) -> str | None:
-    """Why an event is too large or too deep; looks inside only where its size leaves the question open."""
+    """Why an event is too large, too deep or unstorable; looks inside only where its bytes leave the question open."""
     if len(body) > MAX_EVENT:
         return f"an event holds at most {MAX_EVENT} bytes, not {len(body)}"
     if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _depth(item) > MAX_DEPTH:
         return f"an event nests at most {MAX_DEPTH} levels"
+    if b"\\u0000" in body and any("\0" in str(item.get(name, "")) for name in ("room", "subject", "type")):
+        return "room, subject and type hold no NUL character"
     if len(body) > MAX_TEXT and _longest(item) > MAX_TEXT:
         return f"a text in an event holds at most {MAX_TEXT} characters"
     return None

@@ -78,6 +78,8 @@ class PostgresStorage(SqlStorage):
 
     def read(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         assert self._pool is not None
+        if any(isinstance(value, str) and "\0" in value for value in values):
+            return []  # PostgreSQL keeps no such text, so nothing is equal to it
         try:
             with self._pool.connection() as connection:
                 return connection.execute(sql.replace("?", "%s"), values).fetchall()

@@ -20,7 +20,7 @@ class NewToken(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=3)]
-    room: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    room: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")] | None = None
     seconds: Annotated[float, Field(gt=0, le=10 * 365 * 86400)] | None = None
 
 

@@ -22,6 +22,9 @@ Uuid = Annotated[str, Path(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$
 Sha256 = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
 
 
+Short = Annotated[str, Field(max_length=300, pattern=r"^[^\x00]*$")]
+
+
 class Refused(BaseModel):
     index: int
     id: str | None
@@ -44,10 +47,10 @@ class Heartbeat(BaseModel):
 
     alive: bool = True
     pid: Annotated[int, Field(ge=0, lt=1 << 31)] | None = None
-    host: Annotated[str, Field(max_length=300)] | None = None
-    started_at: Annotated[str, Field(max_length=100)] | None = None
-    born: Annotated[str, Field(max_length=100)] | None = None
-    kernel: Annotated[str, Field(max_length=300)] | None = None
+    host: Short | None = None
+    started_at: Short | None = None
+    born: Short | None = None
+    kernel: Short | None = None
     pending: Annotated[int, Field(ge=0, lt=1 << 53)] | None = None
 
 

@@ -18,9 +18,11 @@ import uvicorn
 from fastapi import FastAPI
 
 from ..errors import AquinError
-from ..home import home
+from ..files import write_json
 from .app import create_app
 from .board import Board
+from .find import default_database, serving_file
+from .sqlite import SqliteStorage
 from .storage import Storage, open_storage
 from .tokens import Grant, new_token, row_of, well_formed
 
@@ -46,11 +48,6 @@ class Running(NamedTuple):
     code: str
 
 
-def default_database() -> Path:
-    """`$AQUIN_HOME/orchestrator/board.db`."""
-    return home() / "orchestrator" / "board.db"
-
-
 def serve(
     db: str | None = None,
     *,
@@ -74,6 +71,7 @@ def serve(
     place = db or str(default_database())
     sockets = [_listening(port)]
     storage: Storage | None = None
+    said: Path | None = None
     try:
         if socket_path is not None:
             sockets.append(_unix(Path(socket_path)))
@@ -85,13 +83,22 @@ def serve(
             app, log_level="warning", access_log=False, server_header=False, proxy_headers=False, ws="none",
             timeout_keep_alive=75, timeout_graceful_shutdown=5, lifespan="on",
         )  # fmt: skip
-        server = _Server(config, app, lambda code: announce(Running(url, token, os.getpid(), code)))
-        server.run(sockets)
+        if isinstance(storage, SqliteStorage):
+            said = serving_file(storage.path)
+
+        def ready(code: str) -> None:
+            if said is not None:
+                write_json(said, {"url": url, "pid": os.getpid()})
+            announce(Running(url, token, os.getpid(), code))
+
+        _Server(config, app, ready).run(sockets)
     finally:
         for one in sockets:
             one.close()
         if socket_path is not None and len(sockets) > 1:
             Path(socket_path).unlink(missing_ok=True)
+        if said is not None:
+            said.unlink(missing_ok=True)
         if storage is not None:
             storage.close()
 

@@ -45,11 +45,12 @@ def test_a_poisoned_event_is_named_and_stops_no_other(board: Served) -> None:
         "not an event",
         sender.progress(card, 2) | {"attempt": 0},
         sender.progress(card, 3) | {"extra": "x" * 70_000},
+        sender.progress(card, 4) | {"room": "a\0b"},
         sender.result(card),
     ]
     answer = board.send(events)
     assert answer["accepted"] == 2
-    assert [one["index"] for one in answer["rejected"]] == [1, 2, 3, 4]
+    assert [one["index"] for one in answer["rejected"]] == [1, 2, 3, 4, 5]
     assert answer["rejected"][0]["id"] == events[1]["id"]
     assert "time" in answer["rejected"][0]["reason"]
     assert "65536" in answer["rejected"][3]["reason"]
