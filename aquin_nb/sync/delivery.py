@@ -65,9 +65,10 @@ class Delivery:
             return True
         if answer.meaning == "poison" and answer.rejected:
             sequences = batch.sequences()
-            for at, reason in answer.rejected.items():
-                if 0 <= at < len(sequences):
-                    feed.bury(sequences[at], reason)
+            named = [(sequences[at], reason) for at, reason in answer.rejected.items() if 0 <= at < len(sequences)]
+            buried = [feed.bury(sequence, reason) for sequence, reason in named]
+            if not buried or not all(buried):
+                return self._failed(Answer("retry", answer.problem))
             return True
         if answer.meaning in ("poison", "too large"):
             self.problem = answer.problem

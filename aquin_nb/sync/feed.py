@@ -27,7 +27,7 @@ class Feed(Protocol):
     def next(self, events: int) -> Batch | None: ...
     def look(self) -> None: ...
     def taken(self, batch: Batch, rejected: dict[int, str]) -> None: ...
-    def bury(self, sequence: int, reason: str) -> None: ...
+    def bury(self, sequence: int, reason: str) -> bool: ...
     def blobs(self, until: int) -> list[tuple[str, str, bytes]]: ...
     def blob_done(self, sha256: str, *, refused: bool) -> None: ...
 
@@ -70,8 +70,8 @@ class SpoolFeed:
         """A batch was stored, but for the events whose place in it is in `rejected`, which are set aside."""
         sequences = batch.sequences()
         for at, reason in rejected.items():
-            if 0 <= at < len(sequences):
-                self.bury(sequences[at], reason)
+            if 0 <= at < len(sequences) and not self.bury(sequences[at], reason):
+                self.buried += 1  # it is behind the cursor, and will be refused again by whoever opens the file next
         gone = {sequences[at] for at in rejected if 0 <= at < len(sequences)}
         kept = [one for one in sequences if one not in gone] if gone else sequences
         self.delivered += len(kept) - len(self._sent.intersection(kept))
@@ -90,11 +90,14 @@ class SpoolFeed:
             self._turn = True
         self._cursor = max(self._cursor, batch.last)
 
-    def bury(self, sequence: int, reason: str) -> None:
-        """Set one event aside for good; it stays in the file."""
-        with contextlib.suppress(apsw.Error):
+    def bury(self, sequence: int, reason: str) -> bool:
+        """Set one event aside for good; it stays in the file. False when that cannot be written now."""
+        try:
             self.spool.bury(sequence, reason)
+        except apsw.Error:
+            return False
         self.buried += 1
+        return True
 
     def blobs(self, until: int) -> list[tuple[str, str, bytes]]:
         return self.spool.blobs(until)

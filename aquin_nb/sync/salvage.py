@@ -109,9 +109,10 @@ class SalvagedFeed:
         self.delivered += batch.count - len(rejected)
         self.buried += len(rejected)
 
-    def bury(self, sequence: int, reason: str) -> None:
+    def bury(self, sequence: int, reason: str) -> bool:
         self._rows.pop(sequence, None)
         self.buried += 1
+        return True
 
     def blobs(self, until: int) -> list[tuple[str, str, bytes]]:
         return []

@@ -35,6 +35,10 @@ class OwnFeed(SpoolFeed):
         self._journal.forget(batch.sequences())
         super().taken(batch, rejected)
 
+    def bury(self, sequence: int, reason: str) -> bool:
+        self._journal.forget([sequence])
+        return super().bury(sequence, reason)
+
 
 class MemoryFeed(SpoolFeed):
     """The events of a process that has no file: its folder cannot be written."""
@@ -54,9 +58,10 @@ class MemoryFeed(SpoolFeed):
         self.delivered += batch.count - len(rejected)
         self.buried += len(rejected)
 
-    def bury(self, sequence: int, reason: str) -> None:
+    def bury(self, sequence: int, reason: str) -> bool:
         self._journal.forget([sequence])
         self.buried += 1
+        return True
 
     def blobs(self, until: int) -> list[tuple[str, str, bytes]]:
         return []
