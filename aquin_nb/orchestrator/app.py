@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from . import page, routes_access, routes_ingest, routes_read, stream
 from .blobs import BlobError
@@ -19,6 +19,23 @@ from .guard import Guard
 from .storage import Storage, StorageBusy
 
 NAME = "aquin-nb orchestrator"
+
+
+class Problem(BaseModel):
+    """Why a request was not served, in one sentence."""
+
+    detail: str
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "description": text}
+    for status, text in {
+        400: "It cannot be read.", 401: "No valid token.", 403: "Not with this token, or from another page.",
+        404: "It is not there.", 405: "Not by this method.", 409: "Another version of the contract.",
+        413: "Too large.", 415: "Not this kind of content.", 422: "A parameter makes no sense.",
+        429: "Too fast; see Retry-After.", 503: "Not right now; see Retry-After.",
+    }.items()
+}  # fmt: skip
 
 
 def create_app(storage: Storage, *, hosts: Iterable[str] = (), limits: Limits | None = None) -> FastAPI:
@@ -51,7 +68,7 @@ def create_app(storage: Storage, *, hosts: Iterable[str] = (), limits: Limits | 
         return app.openapi()
 
     for module in (routes_ingest, routes_read, routes_access, stream):
-        app.include_router(module.router)
+        app.include_router(module.router, responses=PROBLEMS)
     page.mount(app)
 
     app.add_exception_handler(StorageBusy, _busy)

@@ -97,7 +97,7 @@ async def beat(request: Request, producer: Uuid) -> None:
     await board.beat(Producer(source_of(producer), seen=now, beat=now, gone=None if told.alive else now, **fields))
 
 
-@router.put("/v1/blobs/{sha256}", status_code=201)
+@router.put("/v1/blobs/{sha256}", status_code=201, responses={200: {"description": "It was here already."}})
 async def put_blob(request: Request, sha256: Sha256) -> Response:
     """Keep bytes under their SHA-256; 200 where they were here already."""
     board: Board = request.app.state.board
