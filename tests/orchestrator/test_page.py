@@ -28,8 +28,8 @@ def board(tmp_path: Path) -> Iterator[Served]:
         yield one
 
 
-@pytest.fixture
-def page() -> Iterator[Any]:
+@pytest.fixture(scope="module")
+def tab() -> Iterator[Any]:
     with chromium() as one:
         one.said = []
         one.on("console", lambda message: one.said.append(message.text))
@@ -37,6 +37,14 @@ def page() -> Iterator[Any]:
         one.on("dialog", lambda dialog: (one.said.append("dialog"), dialog.dismiss()))
         one.add_init_script(REPORTS)
         yield one
+
+
+@pytest.fixture
+def page(tab: Any) -> Any:
+    tab.goto("about:blank")
+    tab.said.clear()
+    tab.foreign.clear()
+    return tab
 
 
 def enter(page: Any, board: Caller) -> None:
