@@ -63,6 +63,7 @@ class PostgresStorage(SqlStorage):
                 f"Another orchestrator serves {_without_password(self._url)}: use that one, stop it, or choose another"
                 " --db."
             )
+        connection.execute("SET synchronous_commit = on")  # an answer means: on disk, whatever the server's default is
         return connection
 
     def run(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:

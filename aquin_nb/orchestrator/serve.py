@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -186,6 +187,9 @@ def _token(storage: Storage) -> str:
         if not well_formed(token):
             token = new_token()
             _keep_secret(file, token)
+    for row in storage.tokens():
+        if row.expires is not None and row.expires < time.time():
+            storage.drop_token(row.id)
     storage.put_token(row_of(token, ("ingest", "read", "admin"), None))
     return token
 

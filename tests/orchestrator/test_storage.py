@@ -12,7 +12,7 @@ import orjson
 import pytest
 from senders import Sender, checked, uuid7
 
-from aquin_nb.orchestrator.storage import Producer, Storage, StorageError, TokenRow, open_storage
+from aquin_nb.orchestrator.storage import Producer, Storage, StorageBusy, StorageError, TokenRow, open_storage
 
 CARD = uuid7()
 
@@ -208,6 +208,27 @@ def test_only_what_senders_know_to_be_kept_can_be_deleted_and_it_never_comes_bac
     assert [cursor for cursor, _ in storage.every()] == [1, 4, 5, 6, 7, 8]
     assert write(storage, events[:5]).duplicates == 5
     assert write(storage, events[5:7]).next == {sender.source: 10}
+
+
+def test_a_full_database_keeps_what_it_has_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    storage: Any = open_storage(str(tmp_path / "board.db"))
+    (pages,) = storage.run("PRAGMA page_count")[0]
+    storage.run(f"PRAGMA max_page_count = {pages + 20}")
+    sender = Sender()
+    events = sender.run(CARD, 900)
+    kept = 0
+    try:
+        while kept < 902:
+            kept += write(storage, events[kept : kept + 50]).accepted
+    except StorageBusy as error:
+        assert "disk is full" in str(error)
+    assert 0 < kept < 902
+    assert storage.head() == kept
+    storage.run("PRAGMA max_page_count = 100000")
+    assert write(storage, events[kept:]).next == {sender.source: 902}
+    assert [body for _, body in storage.every()] == [orjson.dumps(event) for event in events]
+    assert storage.check() == []
+    storage.close()
 
 
 def test_no_file_is_overwritten_that_is_no_database(tmp_path: Path) -> None:
