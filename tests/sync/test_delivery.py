@@ -213,13 +213,16 @@ def test_a_unix_socket_is_an_address_too(tmp_path):
     def answer():
         connection, _ = listener.accept()
         with connection:
-            assert b"PUT /v1/producers/x HTTP/1.1" in connection.recv(65536)
+            asked = b""
+            while not asked.endswith(b'{"alive": true}'):
+                asked += connection.recv(65536)
+            assert asked.startswith(b"PUT /v1/producers/x HTTP/1.1")
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
 
     thread = threading.Thread(target=answer)
     thread.start()
     try:
-        assert Client(f"unix://{where}", TOKEN).beat("x", {}).meaning == "taken"
+        assert Client(f"unix://{where}", TOKEN).beat("x", {"alive": True}).meaning == "taken"
     finally:
         thread.join(5)
         listener.close()

@@ -148,12 +148,12 @@ class Machine(RuleBasedStateMachine):
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
-    monkeypatch.setattr(ring, "RING_BYTES", 20_000)
+    monkeypatch.setattr(ring, "RING_BYTES", 4_000)
     monkeypatch.setattr(ring, "RESERVE_BYTES", 64 * 1024)
     monkeypatch.setattr("aquin_nb.sync.feed.LONG", 40)
 
 
 TestMachine = Machine.TestCase
 TestMachine.settings = settings(
-    max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=30, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
