@@ -84,16 +84,19 @@ def judge(
     elif (fall := _fall(recon)) is not None and fall < MIN_FALL:
         stop.append(f"The reconstruction error is flat: it fell by {max(fall, 0):.1%} from first to last.")
     if dead_share > MAX_DEAD and not silent:
-        stop.append(f"{dead_share:.0%} of the latents are dead (limit {MAX_DEAD:.0%}).")
+        stop.append(f"{_above(dead_share, MAX_DEAD)} of the latents are dead (limit {MAX_DEAD:.0%}).")
     if stop:
         return Verdict("smoke test only", stop)
 
     weak: list[str] = []
     fvu = held_out.fvu if held_out is not None else train_fvu
     if not fvu <= MAX_FVU_USABLE:
-        weak.append(f"{fvu:.0%} of the variance is unexplained on held-out rows (limit {MAX_FVU_USABLE:.0%}).")
+        weak.append(
+            f"{_above(fvu, MAX_FVU_USABLE)} of the variance is unexplained on held-out rows"
+            f" (limit {MAX_FVU_USABLE:.0%})."
+        )
     if dead_share > MAX_DEAD_USABLE:
-        weak.append(f"{dead_share:.0%} of the latents are dead (limit {MAX_DEAD_USABLE:.0%}).")
+        weak.append(f"{_above(dead_share, MAX_DEAD_USABLE)} of the latents are dead (limit {MAX_DEAD_USABLE:.0%}).")
     if held_out is not None and train_fvu > 0 and held_out.fvu > MAX_GENERALISATION_RATIO * train_fvu:
         weak.append(
             f"It memorises: FVU is {train_fvu:.3f} on training rows and {held_out.fvu:.3f} on held-out rows."
@@ -113,3 +116,9 @@ def _fall(recon: Sequence[float]) -> float | None:
         return None
     tail = recon[-max(1, len(recon) // 10) :]
     return 1 - (sum(tail) / len(tail)) / recon[0]
+
+
+def _above(share: float, limit: float) -> str:
+    """A share in percent, with as many digits as it takes to differ from the limit that it exceeds."""
+    digits = next((digits for digits in range(4) if f"{share:.{digits}%}" != f"{limit:.{digits}%}"), 4)
+    return f"{share:.{digits}%}"
