@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
 STATIC := aquin_nb/widgets/static/monitor.js
+APT := test "$$(id -u)" = 0 && command -v apt-get >/dev/null && echo "== installing what the tests drive" && apt-get update -qq && apt-get install -y -qq >/dev/null
 FRONT := $(shell find widgets/src -name '*.ts' -o -name '*.css') widgets/package.json widgets/build.mjs
 
 .PHONY: demo test lab setup front check unit browser chromium bench torture clean help
@@ -44,8 +45,10 @@ demo: setup
 lab: setup
 	@$(BIN)/jupyter lab --notebook-dir=notebooks
 
+# What some tests drive and pip does not have. Without it they say that they were skipped (in CI the browser's fail).
 chromium:
-	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && echo "== installing chromium for the browser tests" && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } || echo "chromium was not found: the browser tests will say that they were skipped (they fail in CI)."
+	@command -v chromium >/dev/null || { $(APT) chromium; } || echo "chromium was not found: the browser tests will say that they were skipped (they fail in CI)."
+	@test -d /usr/lib/postgresql || command -v postgres >/dev/null || { $(APT) postgresql; } || echo "postgresql was not found: its tests will say that they were skipped."
 
 check: setup
 	@$(BIN)/ruff check .
