@@ -28,7 +28,7 @@ class Delivery:
 
     def __init__(self, client: Client) -> None:
         self.client = client
-        self.state: State = "waiting"
+        self.state: State = "connecting"
         self.problem = ""
         self.contact: float | None = None
         self.failed = False

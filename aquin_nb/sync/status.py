@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-State = Literal["off", "waiting", "connected", "refused", "incompatible", "closed"]
+State = Literal["off", "connecting", "waiting", "connected", "refused", "incompatible", "closed"]
 
 
 @dataclass(frozen=True)
@@ -13,8 +13,8 @@ class SyncStatus:
     """The state of an outbox.
 
     Attributes:
-        state: off (no orchestrator asked for), waiting (not reached; will sync later), connected, refused (wrong
-            token), incompatible (it speaks another version), closed.
+        state: off (no orchestrator asked for), connecting (nothing was tried yet), waiting (not reached; will sync
+            later), connected, refused (wrong token), incompatible (it speaks another version), closed.
         pending: events told that no orchestrator has confirmed.
         in_memory: of them, those that are not on disk because it was full; they do not survive the process.
         delivered: events that were confirmed.
@@ -38,6 +38,7 @@ class SyncStatus:
     def __str__(self) -> str:
         said = {
             "off": "kept on disk; no orchestrator was asked for",
+            "connecting": f"connecting to {self.url}",
             "waiting": f"{self.url} was not reached; will sync later",
             "connected": f"connected to {self.url}",
             "refused": "paused: the token was refused",

@@ -77,6 +77,17 @@ def test_a_server_that_is_down_at_the_start_gets_everything_later(tmp_path):
     history.judge()
 
 
+def test_before_the_first_answer_nothing_is_said_to_have_failed(tmp_path):
+    answer = threading.Event()
+    with Board(lambda path, number: answer.wait(20) and None) as board, Outbox(tmp_path, board.url, TOKEN) as outbox:
+        assert outbox.status().state == "connecting"
+        assert str(outbox.status()).startswith(f"connecting to {board.url} · 0 delivered")
+        answer.set()
+        outbox.log("card.progress", CARD, {})
+        assert outbox.flush(10)
+        assert str(outbox.status()).startswith(f"connected to {board.url}")
+
+
 def test_a_black_hole_delays_neither_log_nor_flush_nor_close(tmp_path):
     with socket.socket() as hole:
         hole.bind(("127.0.0.1", 0))
