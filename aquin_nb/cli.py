@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from .errors import AquinError, Cancelled
@@ -169,7 +170,7 @@ def _parser() -> argparse.ArgumentParser:
     _places(align)
     align.set_defaults(run=_align)
 
-    add_orchestrator(commands)
+    add_orchestrator(commands, _adopt)
     return parser
 
 
@@ -285,6 +286,12 @@ def _sync(args: argparse.Namespace) -> None:
         say=lambda problem: print(f"aquin-nb: {problem}", file=sys.stderr),
     )
     print(report(found, folder))
+
+
+def _adopt(folder: Path, url: str, token: str) -> Callable[[], None]:
+    from .sync.drain import adopt_while_serving
+
+    return adopt_while_serving(folder, url, token)
 
 
 def _list(args: argparse.Namespace) -> None:

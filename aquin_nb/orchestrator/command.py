@@ -5,21 +5,38 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..errors import AquinError
+from ..home import outbox_dir
+
+Adopt = Callable[[Path, str, str], Callable[[], None]]
+"""Begins to deliver what killed sessions left in a folder to a URL with a token; returns what ends that."""
 
 
-def add_commands(commands: Any) -> None:
-    """Add `orchestrator` to the subparsers of `aquin-nb`."""
+def add_commands(commands: Any, adopt: Adopt) -> None:
+    """Add `orchestrator` to the subparsers of `aquin-nb`.
+
+    Args:
+        adopt: who carries orphaned outboxes; the board itself only knows what it is sent.
+    """
     orchestrator = commands.add_parser("orchestrator", help="the board: keep events of sessions and show their cards")
     verbs = orchestrator.add_subparsers(required=True, metavar="VERB")
 
-    serve = _verb(verbs, "serve", "keep events and show cards in a browser, on this machine alone", _serve)
+    serve = _verb(
+        verbs, "serve", "keep events and show cards in a browser, on this machine alone", partial(_serve, adopt=adopt)
+    )
     serve.add_argument("--port", type=int, default=8600, help="of 127.0.0.1 (default: 8600; 0 takes a free one)")
     serve.add_argument("--json", action="store_true", help="the first line is {url, token, pid}")
     serve.add_argument("--socket", help="listen on this Unix socket too")
+    serve.add_argument(
+        "--adopt",
+        metavar="DIR",
+        help="deliver what killed sessions left in this folder of outboxes (default, with the default --db alone:"
+        " $AQUIN_HOME/outbox)",
+    )
     serve.add_argument("--allow-host", action="append", default=[], help="a name under which a proxy reaches it")
 
     backup = _verb(verbs, "backup", "copy the database and its blobs, also while it is served", _backup)
@@ -62,17 +79,44 @@ def _open(args: argparse.Namespace, *, writable: bool) -> Any:
     return open_storage(args.db or str(default_database()), writable=writable)
 
 
-def _serve(args: argparse.Namespace) -> None:
+def _serve(args: argparse.Namespace, adopt: Adopt) -> None:
     from .serve import Running, first_line, serve
 
+    folder = _orphans(args)
+    endings: list[Callable[[], None]] = []
+
     def announce(running: Running) -> None:
+        if folder is not None:
+            endings.append(adopt(folder, running.url, running.token))
         if args.json:
             _say(first_line(running))
         else:
             _say(f"The board is at {running.url}/#code={running.code} (this address lets one browser in, once).")
             _say("Sessions reach it with the token in the file of mode 600 beside its database. Ctrl-C stops it.")
 
-    serve(args.db, port=args.port, announce=announce, socket_path=args.socket, hosts=args.allow_host)
+    try:
+        serve(args.db, port=args.port, announce=announce, socket_path=args.socket, hosts=args.allow_host)
+    finally:
+        for end in endings:
+            end()
+
+
+def _orphans(args: argparse.Namespace) -> Path | None:
+    """Where killed sessions left what this board should have.
+
+    Raises:
+        AquinError: --adopt names no folder.
+    """
+    from .find import default_database
+
+    if args.adopt is not None:
+        folder = Path(args.adopt).expanduser()
+        if not folder.is_dir():
+            raise AquinError(f"{folder} is no folder; --adopt names the one that sessions' outboxes are in.")
+        return folder
+    default = default_database().expanduser().resolve()
+    ours = args.db is None or ("://" not in args.db and Path(args.db).expanduser().resolve() == default)
+    return outbox_dir() if ours else None
 
 
 def _backup(args: argparse.Namespace) -> None:

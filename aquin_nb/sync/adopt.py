@@ -38,7 +38,7 @@ class Report:
 
 
 class Adoption:
-    """Delivers orphaned outboxes of a folder, in a thread of its own when asked to `begin`."""
+    """Delivers orphaned outboxes of a folder, in a thread of its own when asked to `begin` or `watch`."""
 
     def __init__(self, directory: Path, url: str, token: str | None, tell: Tell) -> None:
         self._directory, self._url, self._token, self._tell = directory, url, token, tell
@@ -53,8 +53,21 @@ class Adoption:
             self._thread = threading.Thread(target=self._quietly, name="aquin-nb adoption", daemon=True)
             self._thread.start()
 
-    def stop(self) -> None:
+    def watch(self, seconds: float) -> None:
+        """Look for orphans now and every so many seconds, until `stop`."""
+        self._thread = threading.Thread(target=self._watch, args=(seconds,), name="aquin-nb adoption", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout: float = 0.0) -> None:
+        """End it, waiting for its thread no longer than `timeout` seconds."""
         self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    def _watch(self, seconds: float) -> None:
+        while not self._stopping.is_set():
+            self._quietly()
+            self._stopping.wait(seconds)
 
     def _quietly(self) -> None:
         delivery = Delivery(Client(self._url, self._token))

@@ -1,4 +1,4 @@
-"""`aquin-nb sync`: deliver what lies in a folder of outboxes, and say what is left."""
+"""Deliver what lies in a folder of outboxes: once, for `aquin-nb sync`, or as long as a board serves."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from ..cards.events import NOBODY
 from ..errors import NetworkError, OutputError
 from .adopt import Adoption, Report
 from .client import Client
@@ -13,6 +14,26 @@ from .delivery import Delivery
 from .outbox import Outbox
 
 PAUSE = 0.25
+LOOK_SECONDS = 30.0
+PATIENCE = 10.0
+STOP_SECONDS = 2.0
+
+
+def adopt_while_serving(directory: Path, url: str, token: str) -> Callable[[], None]:
+    """Deliver what killed processes leave in a folder to the board that serves at `url`, in the background.
+
+    Returns:
+        what ends it.
+    """
+    adoption = Adoption(directory, url, token, lambda type, data: _tell(directory, url, token, type, data, PATIENCE))
+    adoption.watch(LOOK_SECONDS)
+    return lambda: adoption.stop(STOP_SECONDS)
+
+
+def _tell(folder: Path, url: str, token: str | None, type: str, data: dict[str, object], patience: float) -> None:
+    with Outbox(folder, url, token) as outbox:
+        outbox.log(type, NOBODY, data)
+        outbox.flush(patience)
 
 
 def drain(
@@ -34,9 +55,7 @@ def drain(
     total, said = Report(), set[str]()
 
     def tell(type: str, data: dict[str, object]) -> None:
-        with Outbox(folder, url, token) as outbox:
-            outbox.log(type, "", data)
-            outbox.flush(max(0.5, deadline - time.monotonic()))
+        _tell(folder, url, token, type, data, max(0.5, deadline - time.monotonic()))
 
     delivery = Delivery(Client(url, token))
     adoption = Adoption(folder, url, token, tell)

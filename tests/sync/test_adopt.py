@@ -13,12 +13,12 @@ import apsw
 import pytest
 from board import TOKEN, Board
 from history import History
-from kills import Writers, killed_writers
+from kills import Writers, kill, killed_writers
 
 from aquin_nb.cards.events import NOBODY
 from aquin_nb.cli import main
 from aquin_nb.sync import Outbox
-from aquin_nb.sync.adopt import waiting_in
+from aquin_nb.sync.adopt import Adoption, waiting_in
 from aquin_nb.sync.lease import Lease
 from aquin_nb.sync.spool import Spool
 
@@ -87,6 +87,33 @@ def test_the_next_session_delivers_what_a_killed_one_left(tmp_path, board):
     while list(tmp_path.iterdir()) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_whoever_watches_a_folder_delivers_each_writer_once_it_is_killed_and_stops_when_told(tmp_path, board):
+    history, told, spool = History(stored=board.stored), tmp_path / "told.txt", tmp_path / "spool"
+    spool.mkdir()
+    adoption = Adoption(spool, board.url, TOKEN, lambda type, data: None)
+    adoption.watch(0.01)
+    with Writers() as writers:
+        for killed in (0, 1):
+            pid = writers.start(spool, "", killed, 10**6, told)
+            while not (told.exists() and told.stat().st_size > 2000):
+                time.sleep(0.001)
+            assert len({event["source"] for event in board.stored}) == killed  # what one that lives told is its own
+            kill(pid)
+            with open(told, encoding="utf-8", newline="\n") as stream:
+                history.read(stream)
+            told.unlink()
+            board.wait(len(history.told))
+            deadline = time.monotonic() + 10
+            while list(spool.iterdir()) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert list(spool.iterdir()) == []
+    history.judge()
+    adoption.stop(5)
+    spooled(spool, 3)
+    time.sleep(0.05)
+    assert len(list(spool.glob("*.outbox"))) == 1
 
 
 def test_the_death_of_an_owner_is_told(tmp_path, board):
