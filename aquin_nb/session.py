@@ -109,16 +109,25 @@ class Session:
 
         return card_html(self.card)
 
-    def connect(self, orchestrator: str | Outbox = "auto") -> SyncStatus:
+    def connect(
+        self, orchestrator: str | Outbox = "auto", *, name: str | None = None, device: str | None = None
+    ) -> SyncStatus:
         """Tell an orchestrator of every run from now on; see `Session`.
+
+        Args:
+            name: what the board calls this session; default: its name. Files on disk keep the session's own.
+            device: what the board calls this machine, such as "lab-a100"; default: the host's name. Not `Session`'s
+                `device`, which says where the model computes.
 
         Raises:
             SessionError: it cannot be started. NetworkError: not an address.
+
+        >>> session.connect(name="ablation of layer 3", device="the laptop")      # doctest: +SKIP
         """
         outbox = open_outbox(orchestrator)
         if self.telling is not None and self.telling.outbox is not outbox:
             self.telling.outbox.close()
-        self.telling = Telling(outbox, self.name)
+        self.telling = Telling(outbox, name or self.name, device)
         self.jobs.announce = self.telling.announce
         self.jobs.cancel_at_exit()  # before the outbox closes, so that it is told how they ended
         return outbox.status()

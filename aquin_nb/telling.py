@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import socket
 import threading
 import time
 from collections import Counter
@@ -57,11 +58,13 @@ class Telling:
     """Tells the runs of one session to an outbox.
 
     Args:
-        session: its name.
+        session: what the board calls it.
+        device: what the board calls its machine; default: the host's name.
     """
 
-    def __init__(self, outbox: Outbox, session: str) -> None:
+    def __init__(self, outbox: Outbox, session: str, device: str | None = None) -> None:
         self.outbox, self._session = outbox, session
+        self._device = device or socket.gethostname()
         self._calls: Counter[tuple[str, str, int]] = Counter()
         self._attempts: Counter[str] = Counter()
         self._calling = threading.local()
@@ -120,7 +123,7 @@ class Telling:
             return card, self._attempts[card]
 
     def fields(self, tool: str, kind: str, name: str) -> dict[str, Any]:
-        return {"tool": tool, "kind": kind, "name": name, "session": self._session}
+        return {"tool": tool, "kind": kind, "name": name, "session": self._session, "device": self._device}
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -128,6 +129,20 @@ def test_a_session_works_while_nobody_is_there_and_says_so(tmp_path, monkeypatch
     assert session.sync_status().pending == 2
     session.telling.outbox.close(0.1)
     assert len(list((tmp_path / "outbox").glob("*.outbox"))) == 1
+
+
+def test_a_session_and_its_machine_are_called_on_the_board_as_they_were_asked_to_be(tmp_path, monkeypatch):
+    monkeypatch.setenv("AQUIN_HOME", str(tmp_path))
+    with Board() as board, Outbox(tmp_path / "outbox", board.url, TOKEN) as outbox:
+        session = Session("tiny", name="mine")
+        for words in ({}, {"name": "an ablation", "device": "the laptop"}):
+            session.connect(outbox, **words)
+            session.capture_activations(PROBES)
+        assert outbox.flush(10)
+        starts = [event["data"] for event in board.stored if event["type"] == "tool.start"]
+    told = [(start["session"], start["device"]) for start in starts]
+    assert told == [("mine", socket.gethostname()), ("an ablation", "the laptop")]
+    assert session.name == "mine"
 
 
 def test_an_address_that_is_none_is_refused(tmp_path, monkeypatch):

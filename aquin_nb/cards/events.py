@@ -91,6 +91,7 @@ class ToolStart(Data):
     kind: str = Field(default="", description="kind of the card it makes")
     name: str = ""
     session: str = ""
+    device: str = Field(default="", description="what the machine is called, for a person to know it by")
     card: dict[str, Any] | None = None
     left_out: list[LeftOut] = Field(default_factory=list)
 

@@ -62,6 +62,8 @@ class Views:
             "name": _text(card.get("name") or start.get("name")),
             "tool": _text(start.get("tool") or result.get("tool")),
             **attempts[0],
+            "session": _text(start.get("session")),
+            "device": _text(start.get("device")) or (producer.host if producer else None) or "",
             "host": producer.host if producer else None,
             "pending": producer.pending if producer else None,
             "progress": progress.get("progress"),

@@ -92,10 +92,13 @@ def test_what_happens_is_painted_as_it_happens(page: Any, board: Served) -> None
     page.get_by_text("Nothing here yet").wait_for()
     sender, old, card = Sender(), uuid7(), uuid7()
     board.send([*sender.run(old), sender.start(card)])
+    named = {"tool": "sae.train", "kind": "saeTrain", "session": "an ablation", "device": "the laptop"}
+    board.send([sender.event("tool.start", card, named)])
     told = cards()["saeTrain"]
     board.send([sender.event("card.snapshot", card, {"card": told}), sender.progress(card, 250)])
     first = page.locator("article").first
     first.get_by_text("250 of 1,000").wait_for()
+    first.get_by_text("an ablation on the laptop").wait_for()
     assert first.locator(".pill").inner_text() == "running"
     first.locator(".sync summary").click()
     first.get_by_text("Invoked").wait_for()

@@ -47,6 +47,15 @@ def test_a_card_is_its_newest_attempt_with_the_older_ones_behind_it(board: Serve
     assert (view["status"], view["late"], view["progress"]["done"]) == ("completed", True, 300)
 
 
+def test_a_card_says_which_session_ran_it_and_where(board: Served) -> None:
+    sender, card = Sender(room="origins"), uuid7()
+    board.json("PUT", f"/v1/producers/{sender.uuid}", {"host": "node-17"})
+    for told, device in (({"session": "mine"}, "node-17"), ({"session": "mine", "device": "the laptop"}, "the laptop")):
+        board.send([sender.event("tool.start", card, told)])
+        view = board.get(f"/v1/cards/{card}?room=origins")
+        assert (view["session"], view["device"], view["host"]) == ("mine", device, "node-17")
+
+
 def test_cards_page_and_rooms_are_counted(board: Served) -> None:
     sender = Sender(room="pages")
     names = [uuid7() for _ in range(5)]

@@ -6,7 +6,7 @@ import { read } from "./access.ts";
 import { context, face, plain } from "./faces.ts";
 import { type CardView, type Fields, fields, quantity, text } from "./model.ts";
 import { Curve } from "./spark.ts";
-import { clock, lastContact, took, wording } from "./words.ts";
+import { clock, lastContact, origin, took, wording } from "./words.ts";
 
 export class CardElement {
   readonly element: HTMLElement;
@@ -53,7 +53,7 @@ export class CardElement {
     this.pill.dataset.tone = state.tone;
     setText(this.kind, shown.title);
     setText(this.again, view.attempt > 1 ? `attempt ${view.attempt}` : "");
-    setText(this.sub, context(view));
+    setText(this.sub, [context(view), origin(view)].filter(Boolean).join(" · "));
     this.step();
     this.facts(shown.facts);
     this.trace(shown.curves);

@@ -24,6 +24,9 @@ export interface CardView extends AttemptView {
   kind: string;
   name: string;
   tool: string;
+  session: string;
+  /** What its machine is called there: a person's word for it, else its host name. */
+  device: string;
   host: string | null;
   pending: number | null;
   progress: Json;

@@ -35,6 +35,11 @@ export function lastContact(view: CardView, now: number): string {
   return parts.join(" · ");
 }
 
+/** Who ran it and where: "ablation on the laptop"; empty where nobody said. */
+export function origin(view: CardView): string {
+  return [view.session, view.device && `on ${view.device}`].filter(Boolean).join(" ");
+}
+
 /** "14:03:22" today, with the date before; "–" for what is no time. */
 export function clock(time: string | null, now: number): string {
   const at = new Date(time ?? "");
