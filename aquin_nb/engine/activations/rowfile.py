@@ -34,7 +34,8 @@ class RowFile:
             start, stop = (data + int(offset) for offset in about["data_offsets"])
             self._start = start
             self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-            weakref.finalize(self, os.close, self._fd)
+            # Not at exit: a training that is stopped then still reads what it is judged on.
+            weakref.finalize(self, os.close, self._fd).atexit = False
             size = os.fstat(self._fd).st_size
         except (OSError, ValueError, KeyError, TypeError, RecursionError, struct.error) as error:
             raise self._damaged(error) from None
