@@ -8,8 +8,9 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
 
 from . import page, routes_access, routes_ingest, routes_read, stream
 from .blobs import BlobError
@@ -76,6 +77,7 @@ def create_app(storage: Storage, *, hosts: Iterable[str] = (), limits: Limits | 
     app.add_exception_handler(BlobError, _bad)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(ValidationError, _invalid)
+    app.add_exception_handler(ClientDisconnect, _gone)
     return app
 
 
@@ -85,6 +87,11 @@ async def _busy(_: Request, error: Exception) -> JSONResponse:
 
 async def _bad(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": str(error)}, 400)
+
+
+async def _gone(_: Request, __: Exception) -> Response:
+    # A sender that was killed while it spoke is no error of ours; nobody reads this answer.
+    return Response(status_code=400)
 
 
 async def _invalid(_: Request, error: Exception) -> JSONResponse:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 
 import pytest
 from senders import Sender, uuid7
-from serving import BATCH, Answer, Served, served
+from serving import BATCH, Answer, Served, served, spawn
 
 from aquin_nb.orchestrator.board import Limits
 from aquin_nb.orchestrator.storage import StorageBusy
@@ -93,6 +95,24 @@ def test_another_version_of_the_contract_is_told_which_one_is_spoken(board: Serv
     answer = post(board, [Sender().start(uuid7()) | {"specversion": "2.0"}])
     assert (answer.status, answer.body["schema"]) == (409, 1)
     assert board.get("/v1/health") == {"name": "aquin-nb orchestrator", "schema": 1}
+
+
+def test_a_sender_that_goes_in_the_middle_of_a_word_is_no_error_and_nothing_of_it_is_kept(tmp_path: Path) -> None:
+    process, board = spawn(str(tmp_path / "board.db"), "--port", "0")
+    body = json.dumps([Sender().start(uuid7())]).encode()
+    try:
+        for path in ("POST /v1/events", f"PUT /v1/producers/{uuid7()}", f"PUT /v1/blobs/{'a' * 64}", "POST /v1/tokens"):
+            with socket.create_connection(("127.0.0.1", board.port), timeout=20) as connection:
+                head = f"{path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {board.token}\r\n"
+                asked = f"Content-Type: {BATCH}\r\nContent-Length: {len(body) + 1}\r\nExpect: 100-continue\r\n\r\n"
+                connection.sendall((head + asked).encode())
+                assert connection.recv(100).startswith(b"HTTP/1.1 100")  # its route waits for the body
+                connection.sendall(body)
+        assert board.get("/v1/events?after=0")["events"] == []
+    finally:
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=20)[1]
+    assert said == ""
 
 
 def test_a_full_disk_asks_to_come_back_and_loses_nothing(board: Served, monkeypatch: pytest.MonkeyPatch) -> None:
