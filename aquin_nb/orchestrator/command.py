@@ -82,10 +82,11 @@ def _open(args: argparse.Namespace, *, writable: bool) -> Any:
 def _serve(args: argparse.Namespace, adopt: Adopt) -> None:
     from .serve import Running, first_line, serve
 
-    folder = _orphans(args)
+    named = _named_folder(args.adopt)
     endings: list[Callable[[], None]] = []
 
     def announce(running: Running) -> None:
+        folder = named or (outbox_dir() if _is_default(args.db) else None)
         if folder is not None:
             endings.append(adopt(folder, running.url, running.token))
         if args.json:
@@ -101,22 +102,25 @@ def _serve(args: argparse.Namespace, adopt: Adopt) -> None:
             end()
 
 
-def _orphans(args: argparse.Namespace) -> Path | None:
-    """Where killed sessions left what this board should have.
-
+def _named_folder(adopt: str | None) -> Path | None:
+    """
     Raises:
         AquinError: --adopt names no folder.
     """
+    if adopt is None:
+        return None
+    folder = Path(adopt).expanduser()
+    if not folder.is_dir():
+        raise AquinError(f"{folder} is no folder; --adopt names the one that sessions' outboxes are in.")
+    return folder
+
+
+def _is_default(db: str | None) -> bool:
+    """Whether a database that is being served is this home's own, by whatever name."""
     from .find import default_database
 
-    if args.adopt is not None:
-        folder = Path(args.adopt).expanduser()
-        if not folder.is_dir():
-            raise AquinError(f"{folder} is no folder; --adopt names the one that sessions' outboxes are in.")
-        return folder
-    default = default_database().expanduser().resolve()
-    ours = args.db is None or ("://" not in args.db and Path(args.db).expanduser().resolve() == default)
-    return outbox_dir() if ours else None
+    default = default_database()
+    return db is None or ("://" not in db and default.exists() and Path(db).expanduser().samefile(default))
 
 
 def _backup(args: argparse.Namespace) -> None:
