@@ -385,7 +385,7 @@ def test_a_process_that_ends_stops_its_job_first(tmp_path: Path) -> None:
         "j = s.sae.train(3, tokens=3000, steps=100000, d_sae=256, name='ends', corpus='packaged')\n"
         "while j.tick is None or j.tick.stage != 'train': time.sleep(0.05)\n"
     )
-    env = os.environ | {"AQUIN_HOME": str(tmp_path)}
+    env = os.environ | {"AQUIN_HOME": str(tmp_path), "OMP_NUM_THREADS": "2"}  # Python ends pools before it ends jobs
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     sae = aquin_nb.load_dictionary(tmp_path / "sae" / "user" / "tiny" / "ends" / "sae_layer3.pt")

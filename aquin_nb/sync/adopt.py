@@ -50,13 +50,15 @@ class Adoption:
         if self._thread is not None and self._thread.is_alive():
             return
         if not self._stopping.is_set() and any(self._directory.glob(f"*{SUFFIX}")):
-            self._thread = threading.Thread(target=self._quietly, name="aquin-nb adoption", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._quietly, name="aquin-nb adoption", daemon=True)
+            thread.start()  # before `stop`, from another thread, can see it: it joins what it sees
+            self._thread = thread
 
     def watch(self, seconds: float) -> None:
         """Look for orphans now and every so many seconds, until `stop`."""
-        self._thread = threading.Thread(target=self._watch, args=(seconds,), name="aquin-nb adoption", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._watch, args=(seconds,), name="aquin-nb adoption", daemon=True)
+        thread.start()
+        self._thread = thread
 
     def stop(self, timeout: float = 0.0) -> None:
         """End it, waiting for its thread no longer than `timeout` seconds."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import TypeVar
 
 import torch
@@ -29,9 +30,27 @@ def by_entries(offsets: Tensor) -> list[int]:
 def share(limits: Sequence[int], work: Callable[[int, int], T]) -> list[T]:
     """`work(start, stop)` of each share, in order; in threads where there are several shares.
 
-    The threads live as long as the call: some 50 µs each, and none is left for a fork or an exit to trip over.
+    The threads live as long as the call: some 50 µs each, and none is left for a fork or an exit to trip over. They are
+    plain ones: a training that is stopped when Python ends still takes a step, and executors refuse work by then.
     """
-    if len(limits) == 2:
-        return [work(limits[0], limits[1])]
-    with ThreadPoolExecutor(len(limits) - 1) as pool:
-        return list(pool.map(work, limits[:-1], limits[1:]))
+    shares = list(pairwise(limits))
+    if len(shares) == 1:
+        return [work(*shares[0])]
+    done: dict[int, T] = {}
+    failed: list[BaseException] = []
+
+    def one(number: int) -> None:
+        try:
+            done[number] = work(*shares[number])
+        except BaseException as error:  # raised again in the caller's thread
+            failed.append(error)
+
+    others = [threading.Thread(target=one, args=(number,)) for number in range(1, len(shares))]
+    for thread in others:
+        thread.start()
+    one(0)
+    for thread in others:
+        thread.join()
+    if failed:
+        raise failed[0]
+    return [done[number] for number in range(len(shares))]
