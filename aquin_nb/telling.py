@@ -119,7 +119,8 @@ class Telling:
         self._attempts[card] += 1
         try:
             return card, next_attempt(self.outbox.directory, card)
-        except Exception:  # a folder that cannot be written: counted as far as this session knows
+        except Exception:  # a folder that cannot be written
+            log.warning("attempts of %s are counted as far as this session knows", tool, exc_info=True)
             return card, self._attempts[card]
 
     def fields(self, tool: str, kind: str, name: str) -> dict[str, Any]:

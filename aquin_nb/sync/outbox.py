@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import logging
 import os
 import threading
 import time
@@ -16,6 +17,8 @@ from .client import Client
 from .journal import Damaged, Journal
 from .sender import Sender
 from .status import State, SyncStatus
+
+log = logging.getLogger("aquin_nb.sync")
 
 GROUP_SECONDS = 0.5
 """How long progress waits for the disk; a power cut takes no more than about a second of it."""
@@ -235,8 +238,10 @@ _FORKING: list[tuple[Outbox, Journal | None]] = []
 def _at_exit() -> None:
     deadline = time.monotonic() + AT_EXIT_SECONDS
     for outbox in list(_ALIVE):
-        with contextlib.suppress(Exception):
+        try:
             outbox.close(max(0.05, deadline - time.monotonic()))
+        except Exception:  # the others are closed all the same
+            log.exception("an outbox could not be closed; what it holds on disk is adopted later")
 
 
 def _before_fork() -> None:

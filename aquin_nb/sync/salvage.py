@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import apsw
 
 from .spool import Batch, Spool
+
+log = logging.getLogger("aquin_nb.sync")
 
 _BEGIN = re.compile(rb'\{"specversion":"1\.0","source":"urn:aquin:([0-9a-f-]{36})","sequence":(\d{1,16}),')
 _DECODER = json.JSONDecoder()
@@ -28,7 +31,8 @@ def salvage(path: Path) -> Salvage:
     carved = _carved(path)
     try:
         spool = Spool.open(path)
-    except Exception:
+    except Exception as error:  # damage can look like anything
+        log.warning("%s does not open (%s): its events are read from its raw pages", path, error)
         return Salvage(carved, None)
     try:
         rows, unreadable = _rows(spool, max(carved, default=0))

@@ -6,7 +6,9 @@ import itertools
 import json
 import os
 import random
+import shutil
 import socket
+import tempfile
 import threading
 import time
 
@@ -215,8 +217,9 @@ def test_a_kept_connection_that_the_server_closed_is_no_failure(tmp_path, board)
         assert outbox.status().problem == ""
 
 
-def test_a_unix_socket_is_an_address_too(tmp_path):
-    where = f"/tmp/aquin-nb-test-{os.getpid()}.sock"
+def test_a_unix_socket_is_an_address_too():
+    folder = tempfile.mkdtemp()  # a socket's address is short, and pytest's folders are not
+    where = f"{folder}/s"
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(where)
     listener.listen()
@@ -237,7 +240,7 @@ def test_a_unix_socket_is_an_address_too(tmp_path):
     finally:
         thread.join(5)
         listener.close()
-        os.unlink(where)
+        shutil.rmtree(folder)
 
 
 def test_the_heartbeat_says_who_lives_and_what_waits(tmp_path, board):
