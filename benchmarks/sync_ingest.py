@@ -135,7 +135,8 @@ def ours(folder: Path, db: str | None = None) -> Iterator[Target]:
 
 
 @contextlib.contextmanager
-def ours_postgres(folder: Path) -> Iterator[Target]:
+def postgresql() -> Iterator[str]:
+    """URL of a database of a server of our own, with fsync."""
     root = Path(tempfile.mkdtemp(prefix="aquin-pg-"))
     if os.geteuid() == 0:
         shutil.chown(root, "postgres")
@@ -145,11 +146,16 @@ def ours_postgres(folder: Path) -> Iterator[Target]:
     options = f"-p {port} -c listen_addresses=127.0.0.1 -k {root}"
     run([str(programs / "pg_ctl"), "-D", str(data), "-w", "-l", str(root / "log"), "-o", options, "start"], root)
     try:
-        with ours(folder, f"postgresql://aquin@127.0.0.1:{port}/postgres") as target:
-            yield target
+        yield f"postgresql://aquin@127.0.0.1:{port}/postgres"
     finally:
         run([str(programs / "pg_ctl"), "-D", str(data), "-m", "immediate", "stop"], root)
         shutil.rmtree(root, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def ours_postgres(folder: Path) -> Iterator[Target]:
+    with postgresql() as url, ours(folder, url) as target:
+        yield target
 
 
 @contextlib.contextmanager
