@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ from .sql import Row, SqlStorage
 from .storage import StorageBusy, StorageError
 
 HOLD: Final = 0x6171756E  # an advisory lock of this number says that the database is served
+PATIENCE: Final = 1.0  # seconds in which the server notices that whoever held it has been killed
 PASSING = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
 
 
@@ -56,8 +58,10 @@ class PostgresStorage(SqlStorage):
 
     def _hold(self) -> psycopg.Connection[Row]:
         connection: psycopg.Connection[Row] = psycopg.connect(self._url, autocommit=True, connect_timeout=10)
-        held = connection.execute("SELECT pg_try_advisory_lock(%s)", (HOLD,)).fetchone()
-        if held is None or not held[0]:
+        until = time.monotonic() + PATIENCE
+        while not (held := _holds(connection)) and time.monotonic() < until:
+            time.sleep(0.05)
+        if not held:
             connection.close()
             raise StorageError(
                 f"Another orchestrator serves {_without_password(self._url)}: use that one, stop it, or choose another"
@@ -126,6 +130,11 @@ class PostgresStorage(SqlStorage):
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def _holds(connection: psycopg.Connection[Row]) -> bool:
+    row = connection.execute("SELECT pg_try_advisory_lock(%s)", (HOLD,)).fetchone()
+    return row is not None and bool(row[0])
 
 
 def _without_password(url: str) -> str:
