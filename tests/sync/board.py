@@ -18,8 +18,8 @@ class Board:
     """A server on loopback.
 
     stored: events in the order in which they were first taken. beats: bodies of heartbeats by producer.
-    fault(path, number of the request): None for a proper answer, (status, headers, JSON body), "slow", "reset" (the
-    connection is cut before anything is stored), "lost ack" (after), or "hang" (no answer until the board closes).
+    fault(path, number of the request): None for a proper answer, else (status, headers, JSON body). What the network
+    does to a real orchestrator is in `proxy.py`.
     """
 
     def __init__(self, fault: Callable[[str, int], Any] | None = None, port: int = 0) -> None:
@@ -30,7 +30,6 @@ class Board:
         self.seen_tokens: set[str] = set()
         self.fault = fault
         self.reject: Callable[[dict[str, Any]], str | None] = lambda event: None
-        self.closing = threading.Event()
         self._keys: set[tuple[str, int]] = set()
         self._lock = threading.Lock()
         board = self
@@ -47,25 +46,10 @@ class Board:
                 if self.path.endswith("/v1/events"):
                     board.posts += 1
                 fault = board.fault(self.path, board.posts) if board.fault is not None else None
-                if fault == "reset":
-                    self.close_connection = True
-                    self.connection.close()
-                    return
-                if fault == "hang":
-                    board.closing.wait(60)
-                    self.close_connection = True
-                    return
-                if fault == "slow":
-                    time.sleep(0.03)
                 if isinstance(fault, tuple):
                     self._answer(*fault)
                     return
-                found = board.take(self.path, self.headers, body)
-                if fault == "lost ack":
-                    self.close_connection = True
-                    self.connection.close()
-                    return
-                self._answer(*found)
+                self._answer(*board.take(self.path, self.headers, body))
 
             do_POST = do_PUT = do_GET = _handle
 
@@ -134,6 +118,5 @@ class Board:
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self.closing.set()
         self._server.shutdown()
         self._server.server_close()

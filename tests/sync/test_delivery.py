@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import random
 import shutil
 import socket
 import tempfile
@@ -28,39 +27,6 @@ def tell(outbox, history, count, card=CARD):
     for i in range(count):
         data = {"point": {"step": i}}
         history.tell(outbox.source, outbox.log("card.progress", card, data), data)
-
-
-FAULTS = {
-    "reset": ["reset"],
-    "lost ack": ["lost ack"],
-    "5xx storm": [(500, {}, {}), (502, {}, b"<html>"), (503, {}, {}), (504, {}, {})],
-    "429": [(429, {"Retry-After": "0"}, {})],
-    "a login page": [(200, {}, b"<html>please log in</html>")],
-    "redirect": [(302, {"Location": "http://example.com/"}, {})],
-    "slow": ["slow"],
-    "black hole": ["hang"],
-    "all of it": ["reset", "slow", "lost ack", (500, {}, {}), (429, {"Retry-After": "0"}, {}), (200, {}, b"{}"), None],
-}
-
-
-@pytest.mark.parametrize("name", FAULTS)
-@pytest.mark.parametrize("seed", range(int(os.environ.get("AQUIN_FAULT_SEEDS", "2"))))
-def test_faults_lose_duplicate_and_reorder_nothing(tmp_path, name, seed, monkeypatch):
-    if name == "black hole":
-        monkeypatch.setattr("aquin_nb.sync.client.TIMEOUT", 0.05)
-    dice = random.Random(seed)
-    history = History()
-
-    def fault(path, number):
-        return dice.choice(FAULTS[name]) if dice.random() < 0.6 else None
-
-    with Board(fault) as board, Outbox(tmp_path, board.url, TOKEN) as outbox:
-        history.stored = board.stored
-        for _ in range(6):
-            tell(outbox, history, dice.randint(1, 60))
-            time.sleep(0.01)
-        assert outbox.flush(20), outbox.status()
-    history.judge()
 
 
 def test_a_server_that_is_down_at_the_start_gets_everything_later(tmp_path):
