@@ -5,7 +5,8 @@
 
 Events of five numbers, one process a run, tools in turns. `aquin_nb` is on disk when a call returns, `aquin_nb+sync`
 also delivers to an orchestrator on this machine meanwhile; the peers' calls return before anything is written, which
-their CPU time counts all the same. Once as fast as it goes, and once at 500 events a second, as a training has time.
+their CPU time counts all the same. `pwrite` hands bare bytes to the system, which is the least that keeping can cost
+here. Once as fast as it goes, and once at 500 events a second, as a training has time.
 """
 
 from __future__ import annotations
@@ -40,6 +41,10 @@ def measured(python: str, tool: str, count: int, rate: float, env: dict[str, str
     return None
 
 
+def _row(rows: list[dict[str, Any]], pace: str, tool: str) -> dict[str, Any]:
+    return next(row for row in rows if (row["pace"], row["tool"]) == (pace, tool))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peers", default=str(HERE.parent / ".peers" / "loggers"))
@@ -47,7 +52,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
     peer = str(Path(args.peers) / "bin" / "python")
-    tools = {"aquin_nb": sys.executable, "aquin_nb+sync": sys.executable}
+    tools = {"pwrite": sys.executable, "aquin_nb": sys.executable, "aquin_nb+sync": sys.executable}
     if Path(peer).exists():
         tools |= {"trackio": peer, "wandb": peer}
     else:
@@ -76,8 +81,9 @@ def main() -> None:
             row[name] = round(statistics.median(run[name] for run in runs), 1)
         rows.append(row)
     for row in rows:
-        ours = next(one for one in rows if one["pace"] == row["pace"] and one["tool"] == "aquin_nb")
+        ours, floor = (_row(rows, row["pace"], tool) for tool in ("aquin_nb", "pwrite"))
         row["cpu_times_ours"] = round(row["cpu_us"] / ours["cpu_us"], 2)
+        row["p50_times_pwrite"] = round(row["p50_us"] / floor["p50_us"], 1)
     write("sync_log", {"events": args.events, "repeats": args.repeats, "seconds_at_a_pace": SECONDS}, rows)
 
 

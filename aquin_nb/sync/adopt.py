@@ -123,6 +123,7 @@ class Adoption:
             feed = SpoolFeed(spool)
             self._beat(delivery, producer, feed)
             done = self._deliver(feed, delivery, deadline)
+            feed.trim()
             self._beat(delivery, producer, feed)
             waiting, dead = spool.counts()
         except (apsw.CorruptError, apsw.NotADBError):

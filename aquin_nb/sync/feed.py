@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
+from collections.abc import Sequence
 from typing import Protocol
 
 import apsw
@@ -15,6 +17,8 @@ LONG = 5000
 """Events that wait; from here on cards that came later are not made to wait behind them."""
 
 END = 2**62
+MANY = 100
+TRIM_SECONDS = 0.5
 
 
 class Feed(Protocol):
@@ -27,6 +31,7 @@ class Feed(Protocol):
     def next(self, events: int) -> Batch | None: ...
     def look(self) -> None: ...
     def taken(self, batch: Batch, rejected: dict[int, str]) -> None: ...
+    def trim(self) -> None: ...
     def bury(self, sequence: int, reason: str) -> bool: ...
     def blobs(self, until: int) -> list[tuple[str, str, bytes]]: ...
     def blob_done(self, sha256: str, *, refused: bool) -> None: ...
@@ -47,6 +52,8 @@ class SpoolFeed:
         self._live = 0
         self._turn = False
         self._sent: set[int] = set()  # confirmed, but still in the file because nothing can be written
+        self._trimming: list[Sequence[int]] = []  # confirmed, and still in the file because there is no hurry
+        self._next_trim = 0.0
 
     def next(self, events: int) -> Batch | None:
         """The next batch of at most `events`; None when nothing waits."""
@@ -57,6 +64,7 @@ class SpoolFeed:
             found = new or self.spool.batch(self._cursor, until, events, size)
             if found is not None:
                 return found
+            self.trim()  # what went past the backlog is behind the cursor again
             self._cursor, self._backlog = until, None
         return self.spool.batch(self._cursor, END, events, size)
 
@@ -75,12 +83,21 @@ class SpoolFeed:
         gone = {sequences[at] for at in rejected if 0 <= at < len(sequences)}
         kept = [one for one in sequences if one not in gone] if gone else sequences
         self.delivered += len(kept) - len(self._sent.intersection(kept))
-        try:
-            self.spool.trim(kept)
-            self._sent.difference_update(kept)
-        except apsw.Error:
-            self._sent.update(kept)
+        self._trimming.append(kept)
+        if len(kept) >= MANY or time.monotonic() >= self._next_trim:
+            self.trim()
         self._passed(batch)
+
+    def trim(self) -> None:
+        """Remove from the file what was confirmed. Small batches wait for it, since whoever tells an event does too."""
+        self._next_trim = time.monotonic() + TRIM_SECONDS
+        while self._trimming:
+            kept = self._trimming.pop()
+            try:
+                self.spool.trim(kept)
+                self._sent.difference_update(kept)
+            except apsw.Error:
+                self._sent.update(kept)
 
     def _passed(self, batch: Batch) -> None:
         if self._backlog is not None:

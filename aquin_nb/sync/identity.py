@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import sys
@@ -28,6 +29,31 @@ def uuid7() -> str:
 def now() -> str:
     """The time as RFC 3339, in UTC; for people to read, never for order."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+class Stamps:
+    """Identifier and time of one producer's events, as they stand in their text.
+
+    Cheaper than `uuid7` and `now`: what tells two events of one process apart is a counter, not noise.
+    """
+
+    def __init__(self) -> None:
+        noise = os.urandom(6).hex()
+        self._salt = f"7{noise[:3]}-{'89ab'[int(noise[3], 16) % 4]}{noise[4:7]}-{noise[7:11]}"
+        self._numbers = itertools.count()
+        self._second = (-1, "")
+
+    def next(self) -> str:
+        """A UUIDv7 (RFC 9562, with a counter at its end) and the time in UTC, as two members of a JSON object."""
+        nanoseconds = time.time_ns()
+        second, rest = divmod(nanoseconds, 1_000_000_000)
+        of, text = self._second
+        if of != second:
+            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._second = second, text
+        clock = f"{nanoseconds // 1_000_000 & 0xFFFF_FFFF_FFFF:012x}"
+        number = next(self._numbers) & 0xFFFF_FFFF
+        return f'"id":"{clock[:8]}-{clock[8:]}-{self._salt}{number:08x}","time":"{text}.{rest // 1000:06d}+00:00"'
 
 
 @dataclass(frozen=True)

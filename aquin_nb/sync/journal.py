@@ -12,7 +12,7 @@ from typing import Any
 import apsw
 
 from ..cards.events import LASTING, MAX_EVENT_BYTES, NOBODY, encode, slim
-from .identity import Producer, now, uuid7
+from .identity import Producer, Stamps
 from .lease import Lease
 from .ring import Kept, Reserve, Ring
 from .spool import SUFFIX, Spool
@@ -47,6 +47,7 @@ class Journal:
         self.dirty = False
         self.spool: Spool | None = None
         self._head = f'{{"specversion":"1.0","source":"{self.producer.source}","sequence":'
+        self._stamps = Stamps()
         self._middle: dict[tuple[str, str, int], str] = {}
         self._room = room
         self._lease: Lease | None = None
@@ -100,18 +101,21 @@ class Journal:
         room = MAX_EVENT_BYTES - 4 * len(middle) - 300
         if len(said) * 4 > room and len(said.encode("utf-8", "replace")) > room:
             said, blobs = _shortened(said, data, room)
-        tail = f',"id":"{uuid7()}","time":"{now()}",{middle},"data":{said}}}'
+        tail = f',{self._stamps.next()},{middle},"data":{said}}}'
         return tail if tail.isascii() else tail.encode("utf-8", "replace").decode(), blobs
 
     def _append(self, tail: str, blobs: Blobs) -> int:
         """Write one event to the file; 0 when that cannot be done now."""
-        assert self.spool is not None
-        sequence = self.sequence + 1
+        spool, sequence = self.spool, self.sequence + 1
+        assert spool is not None
         try:
             try:
-                self._write(sequence, tail, blobs)
+                if blobs:
+                    self._write(sequence, tail, blobs)
+                else:
+                    spool.append(sequence, f"{self._head}{sequence}{tail}")
             except apsw.ConstraintError:  # an interrupt struck between its commit and our count
-                sequence = max(sequence, self.spool.last()) + 1
+                sequence = max(sequence, spool.last()) + 1
                 self._write(sequence, tail, blobs)
         except (apsw.CorruptError, apsw.NotADBError) as error:
             raise Damaged(f"{self.path.name} is damaged ({error}); a new outbox was begun.") from error
@@ -123,11 +127,8 @@ class Journal:
 
     def _write(self, sequence: int, tail: str, blobs: Blobs) -> None:
         assert self.spool is not None
-        body = f"{self._head}{sequence}{tail}"
-        if blobs:
-            self.spool.append_all([(sequence, body)], [(sha, sequence, kind, blob) for sha, kind, blob in blobs])
-        else:
-            self.spool.append(sequence, body)
+        rows = [(sequence, f"{self._head}{sequence}{tail}")]
+        self.spool.append_all(rows, [(sha, sequence, kind, blob) for sha, kind, blob in blobs])
 
     def _degrade(self, error: Exception) -> None:
         self.ring.active = True

@@ -113,6 +113,9 @@ class SalvagedFeed:
         self.delivered += batch.count - len(rejected)
         self.buried += len(rejected)
 
+    def trim(self) -> None:
+        """The file is left as it is."""
+
     def bury(self, sequence: int, reason: str) -> bool:
         self._rows.pop(sequence, None)
         self.buried += 1

@@ -10,14 +10,17 @@ from ..cards.events import MAX_BATCH_BYTES
 from .adopt import Adoption
 from .client import Client
 from .delivery import Delivery
-from .feed import SpoolFeed
+from .feed import TRIM_SECONDS, SpoolFeed
 from .journal import Journal
 from .spool import Batch
 
 BEAT_SECONDS = 10.0
 ADOPT_SECONDS = 15.0
-LINGER = 0.03
+LINGER = 0.025
 """Seconds between two requests while little waits: less would only take the interpreter from the training."""
+
+LITTLE = 100
+"""Events; a request with fewer is followed by a pause, in which others gather."""
 
 
 class OwnFeed(SpoolFeed):
@@ -57,6 +60,9 @@ class MemoryFeed(SpoolFeed):
         self._journal.forget(batch.sequences())
         self.delivered += batch.count - len(rejected)
         self.buried += len(rejected)
+
+    def trim(self) -> None:
+        """There is no file."""
 
     def bury(self, sequence: int, reason: str) -> bool:
         self._journal.forget([sequence])
@@ -123,6 +129,7 @@ class Sender:
             except Exception as error:  # whatever it is, events go on being kept, and this is tried again
                 self.delivery.problem = f"Delivery stumbled: {type(error).__name__}: {error}."
                 self._poke.wait(1.0)
+        self.feed.trim()
         if self.delivery.state == "connected":
             self._beat(alive=False)
         self.delivery.client.close()
@@ -139,18 +146,22 @@ class Sender:
             self._next_beat = now + BEAT_SECONDS
             if self._was_away(lambda: self._beat(alive=True)):
                 return
-        count = 0
+        before = self.feed.delivered
         while not self._stopping and self._was_away(lambda: self.delivery.step(self.feed)) is False:
-            count += 1
             if time.monotonic() >= self._next_beat:
                 return
+            before, done = self.feed.delivered, self.feed.delivered - before
+            if done < LITTLE:
+                self._poke.wait(LINGER)
+                self._poke.clear()
         if self.delivery.failed or self._stopping:
             return
         if self.delivery.state == "connected" and now >= self._next_look:
             self._next_look = now + ADOPT_SECONDS
             self._adoption.begin()
-        self._poke.wait(LINGER if count else 0)
-        self.wake.wait(max(0.0, min(self._next_beat, self._next_look or self._next_beat) - time.monotonic()))
+        if not self.wake.wait(TRIM_SECONDS):
+            self.feed.trim()
+            self.wake.wait(max(0.0, min(self._next_beat, self._next_look or self._next_beat) - time.monotonic()))
 
     def _was_away(self, speak: Callable[[], bool]) -> bool:
         """Speak; False when that went well. A long backlog is noticed when it begins to."""

@@ -1,6 +1,7 @@
 """Log events of five numbers with one tool and print what a call costs: `python log_events.py TOOL COUNT PER_SECOND`.
 
-TOOL: aquin_nb (to disk), aquin_nb+sync (to disk, and delivered to AQUIN_BENCH_URL meanwhile), trackio, wandb (offline).
+TOOL: aquin_nb (to disk), aquin_nb+sync (to disk, and delivered to AQUIN_BENCH_URL meanwhile), trackio, wandb (offline),
+pwrite (2,072 bytes handed to the system, what a commit of SQLite with our pages writes: no call that keeps is faster).
 PER_SECOND: 0 for as fast as it goes. CPU is of the process and of what it started, until the tool says it has finished.
 """
 
@@ -31,6 +32,10 @@ def opened(tool: str, folder: str) -> tuple[Callable[[int], Any], Callable[[], A
             outbox.close()
 
         return lambda step: outbox.log("card.progress", card, {"point": _point(step)}), end
+    if tool == "pwrite":
+        file = os.open(os.path.join(folder, "bare"), os.O_RDWR | os.O_CREAT)  # noqa: PTH118
+        frame = bytes(2072)
+        return lambda step: os.pwrite(file, frame, 2072 * step), lambda: os.close(file)
     if tool == "trackio":
         os.environ["TRACKIO_DIR"] = folder
         import trackio

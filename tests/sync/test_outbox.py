@@ -8,6 +8,8 @@ import os
 import subprocess
 import sys
 import threading
+import uuid
+from datetime import datetime
 
 import pytest
 from board import TOKEN
@@ -265,3 +267,19 @@ for i in range(500): outbox.log("card.progress", "a card", {{"point": {{"step": 
     subprocess.run([sys.executable, "-c", code, tmp_path], check=True, timeout=60)
     assert len(board.stored) == 500
     assert [beats[-1]["alive"] for beats in board.beats.values()] == [False]
+
+
+def test_identifiers_are_uuid7_sort_by_the_clock_and_are_all_different(monkeypatch):
+    from aquin_nb.sync.identity import Stamps
+
+    stamps, other = Stamps(), Stamps()
+    found = [json.loads("{" + one.next() + "}") for _ in range(5000) for one in (stamps, other)]
+    ids = [uuid.UUID(one["id"]) for one in found]
+    assert len(set(ids)) == 10_000
+    assert {(one.version, one.variant) for one in ids} == {(7, uuid.RFC_4122)}
+    milliseconds = [one.int >> 80 for one in ids]
+    assert milliseconds == sorted(milliseconds)
+    told = [datetime.fromisoformat(one["time"]).timestamp() * 1000 for one in found]
+    assert all(abs(a - b) < 1 for a, b in zip(milliseconds, map(int, told), strict=True))
+    monkeypatch.setattr("aquin_nb.sync.identity.time.time_ns", lambda: 1)
+    assert len({stamps.next() for _ in range(100)}) == 100  # a clock that stands still
