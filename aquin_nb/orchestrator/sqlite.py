@@ -19,6 +19,8 @@ from .storage import StorageBusy, StorageError
 OLDEST: Final = 3_051_003
 """SQLite before 3.51.3 can lose a write-ahead log that two connections reset at once."""
 WAL_LIMIT: Final = 64 << 20
+WAL_PAGES: Final = 8_000
+"""Pages of log (32 MB) before they are moved into the database: pages that many batches change are moved once."""
 PASSING = (apsw.FullError, apsw.BusyError, apsw.IOError, apsw.LockedError, apsw.ReadOnlyError, apsw.NoMemError)
 
 
@@ -56,6 +58,7 @@ class SqliteStorage(SqlStorage):
                 self._writer.execute("PRAGMA synchronous = FULL")
                 self._writer.execute("PRAGMA fullfsync = ON")
                 self._writer.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
+                self._writer.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
                 self._intake = Intake(self)
                 problems = self.check()
                 if problems:
