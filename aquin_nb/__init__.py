@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .jobs import Job
     from .results import Capture, SaeTrain, open_capture, open_training
     from .session import Session, sae_align
+    from .showing import link
     from .stability import DictionaryComparison
     from .sweep import SaeSweep, open_sweep
     from .verbs.bare import sae_resume, sae_train
@@ -47,6 +48,7 @@ __all__ = [
     "compare_dictionaries",
     "errors",
     "fetch",
+    "link",
     "load_dictionary",
     "load_model",
     "open_activations",
@@ -77,6 +79,7 @@ _HOMES = {
     "compare_captures": ".verbs.compare",
     "compare_dictionaries": ".verbs.dictionaries",
     "fetch": ".engine.models",
+    "link": ".showing",
     "load_dictionary": ".engine.sae",
     "load_model": ".engine.models",
     "open_activations": ".collection",

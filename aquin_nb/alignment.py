@@ -249,7 +249,7 @@ class SaeAlign(Result):
 
         return sankey_figure(self.card, self._frames["features_a"], self._frames["features_b"])
 
-    def html(self, *, live: bool = True) -> str:
+    def _static(self, live: bool) -> str:
         from .widgets.html import result_html
 
         return result_html(self.card, {"pairs": self._frames["pairs"]}, live=live)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .errors import OutputError
 from .files import whole_file
+from .showing import Shown
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
     from .engine.analysis.compare import Comparison
-    from .results import Frozen
 
 
-class CaptureComparison:
+class CaptureComparison(Shown):
     """A look at captures side by side. It has frames, a figure and a face, but no card: nothing was run or written.
 
     Attributes:
@@ -67,17 +67,10 @@ class CaptureComparison:
                     )
         return "\n  ".join(lines)
 
-    def html(self, *, live: bool = True) -> str:
-        """As HTML: text, charts and tables, which become sortable in place when `live`."""
+    def _static(self, live: bool) -> str:
         from .widgets.comparison import comparison_html
 
         return comparison_html(self._found, live=live)
-
-    def freeze(self) -> Frozen:
-        """The same view without any script; show it as the last line of a cell that must never change."""
-        from .results import Frozen
-
-        return Frozen(self.html(live=False), self.summary())
 
     def save(self, path: str | Path) -> Path:
         """Write to one file: `.html` (self-contained page), `.json` (every table, notes and methods) or `.csv` (frame).
@@ -102,9 +95,3 @@ class CaptureComparison:
         with whole_file(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
         return path
-
-    def __repr__(self) -> str:
-        return self.summary()
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return {"text/plain": self.summary(), "text/html": self.html()}

@@ -60,6 +60,10 @@ class SessionError(AquinError):
     """A session was asked for something that its present state does not allow."""
 
 
+class SelectionError(AquinError):
+    """A result was asked to select, link or show what it does not have."""
+
+
 class NetworkError(AquinError):
     """Something must be downloaded and the place it comes from cannot be reached."""
 

@@ -58,7 +58,9 @@ class Live(ABC):
             if self.job.status in FINISHED:
                 display(self._settled(), raw=True)
                 return
-            if not _in_kernel():
+            from .widgets.bridge import in_kernel
+
+            if not in_kernel():
                 display({"text/plain": repr(self.job)}, raw=True)
                 return
             if self._view is None:
@@ -251,10 +253,3 @@ class Together:
         """Show each in the current cell."""
         for live in self.lives:
             live.display()
-
-
-def _in_kernel() -> bool:
-    """Whether a front end may be listening on comms: an ipykernel, not a plain IPython terminal."""
-    from IPython import get_ipython
-
-    return getattr(get_ipython(), "kernel", None) is not None

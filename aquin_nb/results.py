@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .cards import ActivationCaptureCard, Card, SaeTrainCard
 from .errors import OutputError
 from .files import whole_file
 from .records import capture_card, read_card, read_history
+from .showing import Frozen, Shown
+
+__all__ = ["Capture", "Frozen", "Result", "SaeTrain", "open_capture", "open_training"]
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,22 +23,10 @@ if TYPE_CHECKING:
     from .comparison import CaptureComparison
     from .engine.activations.captured import CaptureData
     from .engine.sae import SparseAutoencoder
+    from .widgets.selection import Selection
 
 
-class Frozen:
-    """A script-free picture of a result: what a saved notebook shows when neither kernel nor trust is there."""
-
-    def __init__(self, html: str, text: str) -> None:
-        self.html, self.text = html, text
-
-    def __repr__(self) -> str:
-        return self.text
-
-    def _repr_html_(self) -> str:
-        return self.html
-
-
-class Result(ABC):
+class Result(Shown):
     """What all results share: `.card`, `.frame`, `.frames`, `.figure()`, `.save(path)`, `.freeze()` and a face."""
 
     card: Card
@@ -54,20 +45,17 @@ class Result(ABC):
     def figure(self) -> go.Figure:
         """A plotly figure for papers and slides."""
 
-    @abstractmethod
-    def summary(self) -> str:
-        """One line of text; a training's has more below it."""
-
-    def html(self, *, live: bool = True) -> str:
-        """The result as HTML: a script-free table and charts, which upgrade themselves in place when `live`."""
+    def _static(self, live: bool) -> str:
         from .widgets.html import result_html
 
         name, frame = next(iter(self.frames.items()))
         return result_html(self.card, {name: frame}, live=live)
 
-    def freeze(self) -> Frozen:
-        """The same view without any script; show it as the last line of a cell that must never change."""
-        return Frozen(self.html(live=False), self.summary())
+    def _rows_of(self, selection: Selection) -> pd.DataFrame:
+        frame, column = self.frame, selection.of.removesuffix("_b").removesuffix("s")
+        if column in frame:
+            return frame.set_index(column, drop=False).reindex(list(selection.ids)).dropna(how="all")
+        return frame.iloc[[one for one in selection.ids if one < len(frame)]]
 
     def save(self, path: str | Path) -> Path:
         """Write the result to one file: `.html` (self-contained page), `.json` (the card) or `.csv` (the main table).
@@ -89,14 +77,6 @@ class Result(ABC):
         with whole_file(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
         return path
-
-    def __repr__(self) -> str:
-        return self.summary()
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        # One HTML output and no widget view: a finished result needs no kernel, and a widget view without one shows
-        # its author nothing but "model not found" (docs/architecture.md, "Results are HTML that upgrades itself").
-        return {"text/plain": self.summary(), "text/html": self.html()}
 
 
 class Capture(Result):

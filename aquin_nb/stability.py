@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .errors import OutputError
 from .files import whole_file
+from .showing import Shown
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
     from .engine.analysis.alignment.several import Several
-    from .results import Frozen
 
 
-class DictionaryComparison:
+class DictionaryComparison(Shown):
     """Every two of several dictionaries matched one to one. A look: it has frames and a face, but no card.
 
     Attributes:
@@ -55,17 +55,10 @@ class DictionaryComparison:
 
         return "\n  ".join(summary_lines(self._found))
 
-    def html(self, *, live: bool = True) -> str:
-        """As HTML: the matrix, each two, the most stable features; tables become sortable in place when `live`."""
+    def _static(self, live: bool) -> str:
         from .widgets.stability import stability_html
 
         return stability_html(self._found, live=live)
-
-    def freeze(self) -> Frozen:
-        """The same view without any script; show it as the last line of a cell that must never change."""
-        from .results import Frozen
-
-        return Frozen(self.html(live=False), self.summary())
 
     def save(self, path: str | Path) -> Path:
         """Write to one file: `.html` (self-contained page), `.json` (every table) or `.csv` (frame).
@@ -88,9 +81,3 @@ class DictionaryComparison:
         with whole_file(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
         return path
-
-    def __repr__(self) -> str:
-        return self.summary()
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return {"text/plain": self.summary(), "text/html": self.html()}

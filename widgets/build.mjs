@@ -30,6 +30,8 @@ if (process.argv.includes("--tests")) {
       "result-train": join(here, "src", "entries", "train.ts"), // inlined after a finished training's static HTML
       board: join(here, "src", "board", "board.ts"), // the page of the orchestrator
       "result-table": join(here, "src", "entries", "table.ts"), // inlined after results shown as tables
+      bridge: join(here, "src", "bridge.ts"), // the undisplayed widget through which results' views ask their kernel
+      ...views(),
     },
     outdir: out,
     bundle: true,
@@ -38,6 +40,7 @@ if (process.argv.includes("--tests")) {
     legalComments: "none",
     format: "esm",
     target: ["es2022"],
+    supported: { "top-level-await": false }, // a widget whose module takes two seconds to load never hears its kernel
     loader: { ".css": "text" },
     plugins: [minifiedCss()],
   };
@@ -51,6 +54,13 @@ if (process.argv.includes("--tests")) {
       if (bytes > LIMIT) throw new Error(`${name} has ${bytes} bytes; the limit is ${LIMIT}`);
     }
   }
+}
+
+/** Each other module of src/entries is the interactive view of one kind: view-<kind>.js. */
+function views() {
+  const folder = join(here, "src", "entries");
+  const kinds = readdirSync(folder).map((name) => name.replace(/\.ts$/, "")).filter((kind) => kind !== "train" && kind !== "table");
+  return Object.fromEntries(kinds.map((kind) => [`view-${kind}`, join(folder, `${kind}.ts`)]));
 }
 
 /** Style sheets are imported as text for shadow roots; esbuild minifies text only when told so file by file. */

@@ -130,7 +130,7 @@ def in_a_cell(monkeypatch):
         return handle
 
     monkeypatch.setattr("IPython.display.display", display)
-    monkeypatch.setattr(live, "_in_kernel", lambda: True)
+    monkeypatch.setattr("aquin_nb.widgets.bridge.in_kernel", lambda: True)
     return handle, shown
 
 

@@ -172,11 +172,15 @@ function door(root: HTMLElement, board: Board, problem: string): void {
   input.focus();
 }
 
-const board = new Board(document.body);
-try {
-  await enter();
-  if (heldToken() === null) door(document.body, board, "");
-  else await board.open();
-} catch (error) {
-  door(document.body, board, error instanceof Refused ? error.message : "The server was not reached.");
+async function begin(): Promise<void> {
+  const board = new Board(document.body);
+  try {
+    await enter();
+    if (heldToken() === null) door(document.body, board, "");
+    else await board.open();
+  } catch (error) {
+    door(document.body, board, error instanceof Refused ? error.message : "The server was not reached.");
+  }
 }
+
+void begin();

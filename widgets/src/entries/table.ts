@@ -1,5 +1,5 @@
 // Inlined after results that are shown as tables: every table marked for it can be sorted and filtered.
-import { upgradeResults } from "../core/host.ts";
+import { upgradeAll } from "../core/upgrade.ts";
 import { upgrade } from "../table.ts";
 
-upgradeResults("table", upgrade);
+upgradeAll("table", upgrade);
