@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from . import home
 from .errors import AquinError, SessionError
-from .orchestrator.find import find_or_start
+from .orchestrator.find import default_database, find, find_or_start
 
 if TYPE_CHECKING:
     from .sync import Outbox
@@ -30,9 +30,15 @@ def open_outbox(orchestrator: str | Outbox) -> Outbox:
     if orchestrator == "outbox":
         return Outbox(home.outbox_dir())
     if orchestrator == "auto":
+        database = default_database()
         try:
-            board = find_or_start()
+            board = find_or_start(database)
         except AquinError as error:
             raise SessionError(str(error)) from None
-        return Outbox(home.outbox_dir(), board.url, board.token)
+
+        def where() -> tuple[str, str | None] | None:
+            found = find(database)
+            return (found.url, found.token) if found is not None else None
+
+        return Outbox(home.outbox_dir(), board.url, board.token, find=where)
     return Outbox(home.outbox_dir(), str(orchestrator), os.environ.get("AQUIN_NB_TOKEN"))

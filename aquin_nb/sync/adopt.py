@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import apsw
 
-from .client import Client
+from .client import Client, board_of
 from .delivery import Delivery
 from .feed import Feed, SpoolFeed
 from .identity import Producer
@@ -28,6 +29,8 @@ class Report:
     """What became of the outboxes in a folder.
 
     waiting: events that are still there. owned: outboxes whose processes live and deliver themselves.
+    elsewhere: outboxes by the address of the board that they are meant for and wait for. redirected: those that were
+    delivered all the same, because a person asked for it.
     """
 
     delivered: int = 0
@@ -35,15 +38,30 @@ class Report:
     waiting: int = 0
     owned: int = 0
     problems: list[str] = field(default_factory=list)
+    elsewhere: Counter[str] = field(default_factory=Counter)
+    redirected: Counter[str] = field(default_factory=Counter)
 
 
 class Adoption:
-    """Delivers orphaned outboxes of a folder, in a thread of its own when asked to `begin` or `watch`."""
+    """Delivers orphaned outboxes of a folder, in a thread of its own when asked to `begin` or `watch`.
 
-    def __init__(self, directory: Path, url: str, token: str | None, tell: Tell) -> None:
-        self._directory, self._url, self._token, self._tell = directory, url, token, tell
+    Those that are meant for the board at `url` or for any; all of them with `everyone`. Of a damaged one that no longer
+    says whom it is meant for, whoever comes first delivers what can be read.
+
+    Attributes:
+        elsewhere: at the last look, how many wait for which other board.
+    """
+
+    def __init__(self, directory: Path, url: str, token: str | None, tell: Tell, *, everyone: bool = False) -> None:
+        self._directory, self._tell, self._everyone = directory, tell, everyone
+        self.elsewhere: Counter[str] = Counter()
+        self.aim(url, token)
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
+
+    def aim(self, url: str, token: str | None) -> None:
+        """Deliver to this board from the next look on."""
+        self._url, self._token, self._board = url, token, board_of(url)
 
     def begin(self) -> None:
         """Look for orphans, unless it is at it already."""
@@ -74,7 +92,7 @@ class Adoption:
     def _quietly(self) -> None:
         delivery = Delivery(Client(self._url, self._token))
         with contextlib.suppress(OSError, apsw.Error):  # a look every few seconds: the next one tries again
-            self.drain(delivery, time.monotonic() + 3600)
+            self.elsewhere = self.drain(delivery, time.monotonic() + 3600).elsewhere
         delivery.client.close()
 
     def drain(self, delivery: Delivery, deadline: float) -> Report:
@@ -103,6 +121,8 @@ class Adoption:
 
     def _adopt(self, path: Path, delivery: Delivery, deadline: float, report: Report, known: bool) -> bool:
         """Deliver one outbox; whether it is done with and gone."""
+        if known:
+            path.with_suffix(".reserve").unlink(missing_ok=True)  # its owner is gone; a full disk needs the room
         try:
             spool = Spool.open(path)
         except NewerFormat:
@@ -113,25 +133,41 @@ class Adoption:
             Spool(path).remove()
             path.with_suffix(".reserve").unlink(missing_ok=True)
             return True
+        except apsw.FullError:
+            report.problems.append(f"{path.name} cannot be opened: the disk is full.")
+            report.waiting += 1
+            return False
         except apsw.Error:
             return self._rescue(path, delivery, deadline, report)
+        redirected = ""
         try:
             producer = spool.producer()
             if not known and producer.provably_alive():
                 report.owned += 1  # somebody removed its lease, which proves nothing then
                 return False
+            board = spool.board()
+            if board not in ("", self._board):
+                if not self._everyone:
+                    if spool.counts()[0]:
+                        report.elsewhere[board] += 1
+                    return False  # also one that is empty: its own board is still to hear that its owner is gone
+                redirected = board
             feed = SpoolFeed(spool)
             self._beat(delivery, producer, feed)
             done = self._deliver(feed, delivery, deadline)
             feed.trim()
             self._beat(delivery, producer, feed)
             waiting, dead = spool.counts()
+            if done and not feed.buried:
+                waiting = 0  # all of it is there, though a full disk may not let us say so in the file
         except (apsw.CorruptError, apsw.NotADBError):
             spool.close()
             return self._rescue(path, delivery, deadline, report)
         finally:
             with contextlib.suppress(apsw.Error, OSError):
                 spool.close()
+        if redirected and feed.delivered:
+            report.redirected[redirected] += 1
         report.delivered += feed.delivered
         report.dead += dead
         report.waiting += waiting

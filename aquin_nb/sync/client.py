@@ -10,6 +10,7 @@ import socket
 import ssl
 import time
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -23,6 +24,9 @@ LONGEST_WAIT = 300.0
 
 MAX_ANSWER = 4 * 1024 * 1024
 _HERE = ("127.0.0.1", "localhost", "::1")
+
+Find = Callable[[], tuple[str, str | None] | None]
+"""Says the address and the token of an orchestrator that may have moved."""
 
 Meaning = Literal["taken", "retry", "refused", "incompatible", "too large", "poison"]
 
@@ -161,6 +165,18 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
+
+
+def board_of(url: str) -> str:
+    """An address by which a board is known in outboxes: without secrets, loopback under one name.
+
+    >>> board_of("http://me:secret@localhost:8600/") == board_of("http://127.0.0.1:8600")
+    True
+    """
+    parts = urlsplit(_shown(url))
+    if parts.hostname not in _HERE:
+        return parts.geturl()
+    return parts._replace(netloc="127.0.0.1" + (f":{parts.port}" if parts.port else "")).geturl()
 
 
 def _shown(url: str) -> str:

@@ -39,7 +39,9 @@ def _tell(folder: Path, url: str, token: str | None, type: str, data: dict[str, 
 def drain(
     directory: str | Path, url: str, token: str | None, wait: float, say: Callable[[str], object] = lambda text: None
 ) -> Report:
-    """Deliver every outbox in a folder whose process is gone; wait for those whose process lives.
+    """Deliver every outbox in a folder whose process is gone, also those that were meant for another board.
+
+    It waits for those whose process lives.
 
     Args:
         wait: seconds after which it gives up; what is left stays where it is.
@@ -58,10 +60,11 @@ def drain(
         _tell(folder, url, token, type, data, max(0.5, deadline - time.monotonic()))
 
     delivery = Delivery(Client(url, token))
-    adoption = Adoption(folder, url, token, tell)
+    adoption = Adoption(folder, url, token, tell, everyone=True)
     while True:
         found = adoption.drain(delivery, deadline)
         total.delivered += found.delivered
+        total.redirected += found.redirected
         total.waiting, total.owned, total.dead, total.problems = found.waiting, found.owned, found.dead, found.problems
         for problem in found.problems:
             if problem not in said:
@@ -84,6 +87,8 @@ def report(found: Report, directory: str | Path) -> str:
     done = f"{found.delivered:,} events were delivered"
     if found.dead:
         done += f"; {found.dead:,} that the orchestrator refused for good are kept in {directory}"
+    for board, count in sorted(found.redirected.items()):
+        done += f"; {count:,} of the outboxes {'was' if count == 1 else 'were'} meant for {board}"
     if found.waiting:
         raise NetworkError(f"{done}; {found.waiting:,} events or outboxes are left in {directory}. Run it again later.")
     if found.owned:

@@ -37,7 +37,7 @@ class Journal:
         lost: events that are counted only.
     """
 
-    def __init__(self, directory: Path, room: str) -> None:
+    def __init__(self, directory: Path, room: str, board: str = "") -> None:
         self.producer = Producer.here()
         self.path = directory / f"{self.producer.id}{SUFFIX}"
         self.lock = threading.Lock()
@@ -55,7 +55,7 @@ class Journal:
         try:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lease = Lease.take(self.path.with_suffix(".lease"))
-            self.spool = Spool.create(self.path, self.producer)
+            self.spool = Spool.create(self.path, self.producer, board)
             self._reserve.fill()
         except (OSError, apsw.Error) as error:
             self._degrade(error)

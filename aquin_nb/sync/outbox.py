@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..cards.events import NOBODY
-from .client import Client
+from .client import Client, Find, board_of
 from .journal import Damaged, Journal
 from .sender import Sender
 from .status import State, SyncStatus
@@ -39,6 +39,9 @@ class Outbox:
         url: of an orchestrator; without one events only gather, until `aquin-nb sync` or another outbox delivers them.
         token: its bearer token.
         room: where the cards belong.
+        find: says where the orchestrator is now, and its token, when it is not reached; None where it is not known.
+            With it events are meant for whatever board the folder has, and any may take over what a killed process
+            left; else for the one at `url` alone.
 
     Raises:
         NetworkError: `url` is not an address.
@@ -49,10 +52,16 @@ class Outbox:
     """
 
     def __init__(
-        self, directory: str | Path, url: str | None = None, token: str | None = None, *, room: str = "default"
+        self,
+        directory: str | Path,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        room: str = "default",
+        find: Find | None = None,
     ) -> None:
         self.directory = Path(directory).expanduser()
-        self._url, self._token, self._room = url, token, room
+        self._url, self._token, self._room, self._find = url, token, room, find
         if url is not None:
             Client(url, token).close()  # refuses what is no address, now
         self._closed = False
@@ -66,9 +75,10 @@ class Outbox:
         self._keep = threading.Event()
         self._keeper: threading.Thread | None = None
         self._sender: Sender | None = None
-        self._journal: Journal | None = Journal(self.directory, self._room)
+        board = board_of(self._url) if self._url is not None and self._find is None else ""
+        self._journal: Journal | None = Journal(self.directory, self._room, board)
         if self._url is not None:
-            self._sender = Sender(self._journal, self._url, self._token, self._tell_loss)
+            self._sender = Sender(self._journal, self._url, self._token, self._tell_loss, self._find)
 
     def log(self, type: str, subject: str, data: Mapping[str, Any], *, attempt: int = 1) -> int:
         """Keep one event; it is on disk when this returns.
@@ -189,6 +199,7 @@ class Outbox:
             seconds_since_contact=None if contact is None else time.monotonic() - contact,
             url=sender.delivery.client.shown if sender is not None else "",
             path=str(journal.path if journal is not None else self.directory),
+            elsewhere=dict(sender.adoption.elsewhere) if sender is not None else {},
         )
 
     @property

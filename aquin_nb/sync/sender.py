@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from ..cards.events import MAX_BATCH_BYTES
 from .adopt import Adoption
-from .client import Client
+from .client import Client, Find
 from .delivery import Delivery
 from .feed import TRIM_SECONDS, SpoolFeed
 from .journal import Journal
@@ -95,13 +95,19 @@ class Sender:
     """
 
     def __init__(
-        self, journal: Journal, url: str, token: str | None, tell: Callable[[str, dict[str, object]], object]
+        self,
+        journal: Journal,
+        url: str,
+        token: str | None,
+        tell: Callable[[str, dict[str, object]], object],
+        find: Find | None = None,
     ) -> None:
         self.delivery = Delivery(Client(url, token))
+        self._find, self._told = find, (url, token)
         self.feed: SpoolFeed = OwnFeed(journal) if journal.spool is not None else MemoryFeed(journal)
         self.wake = threading.Event()
         self._journal = journal
-        self._adoption = Adoption(journal.path.parent, url, token, tell)
+        self.adoption = Adoption(journal.path.parent, url, token, tell)
         self._next_beat = self._next_look = 0.0
         self._stopping = False
         self._poke = threading.Event()
@@ -117,7 +123,7 @@ class Sender:
     def stop(self, timeout: float) -> None:
         """End the thread, with a last word if the orchestrator listens; waits no longer than `timeout` seconds."""
         self._stopping = True
-        self._adoption.stop()
+        self.adoption.stop()
         self._poke.set()
         self.wake.set()
         self._thread.join(timeout)
@@ -140,6 +146,7 @@ class Sender:
         if delay:
             self._poke.wait(delay)
             self._poke.clear()
+            self._follow()
             return
         now = time.monotonic()
         if now >= self._next_beat:
@@ -158,10 +165,21 @@ class Sender:
             return
         if self.delivery.state == "connected" and now >= self._next_look:
             self._next_look = now + ADOPT_SECONDS
-            self._adoption.begin()
+            self.adoption.begin()
         if not self.wake.wait(TRIM_SECONDS):
             self.feed.trim()
             self.wake.wait(max(0.0, min(self._next_beat, self._next_look or self._next_beat) - time.monotonic()))
+
+    def _follow(self) -> None:
+        """Speak to the orchestrator where it is now, if it was started again elsewhere."""
+        found = self._find() if self._find is not None and not self._stopping else None
+        if found is None or found == self._told:
+            return
+        self._told = found
+        self.delivery.client.close()
+        self.delivery.client = Client(*found)
+        self.delivery.hurry()
+        self.adoption.aim(*found)
 
     def _was_away(self, speak: Callable[[], bool]) -> bool:
         """Speak; False when that went well. A long backlog is noticed when it begins to."""

@@ -15,8 +15,8 @@ import apsw
 
 from .identity import Producer, now
 
-FORMAT = 1
-"""Of the file; a higher one was written by a newer aquin-nb and is left alone."""
+FORMAT = 2
+"""Of the file; a higher one was written by a newer aquin-nb and is left alone. 2 says which board it is meant for."""
 
 SUFFIX = ".outbox"
 APPLICATION = 0x4171_6E42  # "AqnB": what `file` shows
@@ -96,8 +96,8 @@ class Spool:
         self._telling = self._writer.cursor()  # one for all events: a new one for each takes a third of the time
 
     @classmethod
-    def create(cls, path: Path, producer: Producer) -> Spool:
-        """A new file for `producer`, which is on disk when this returns.
+    def create(cls, path: Path, producer: Producer, board: str = "") -> Spool:
+        """A new file for `producer`, meant for the board at an address or for any; it is on disk when this returns.
 
         Raises:
             OSError, apsw.Error: it cannot be written there.
@@ -106,7 +106,7 @@ class Spool:
         spool = cls(path)
         with spool._writer:
             spool._writer.execute(_TABLES)
-            spool._writer.executemany("INSERT INTO about VALUES (?, ?)", list(producer.fields().items()))
+            spool._writer.executemany("INSERT INTO about VALUES (?, ?)", [*producer.fields().items(), ("board", board)])
         spool.sync()
         if os.name != "nt":
             folder = os.open(path.parent, os.O_RDONLY)
@@ -144,6 +144,12 @@ class Spool:
         """Its owner."""
         with self.lock:
             return Producer.read(dict(self._writer.execute("SELECT name, value FROM about").fetchall()))
+
+    def board(self) -> str:
+        """The address of the board that its events are meant for; empty for any board, as in files of format 1."""
+        with self.lock:
+            row = self._writer.execute("SELECT value FROM about WHERE name = 'board'").fetchone()
+        return str(row[0]) if row is not None else ""
 
     def append(self, sequence: int, body: str) -> None:
         """Keep one event. It survives the process when this returns.

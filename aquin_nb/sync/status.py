@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import html
+from dataclasses import dataclass, field
 from typing import Literal
 
 State = Literal["off", "connecting", "waiting", "connected", "refused", "incompatible", "closed"]
@@ -21,6 +22,7 @@ class SyncStatus:
         dead: events, and large data of events, that the orchestrator will never take; they are kept in the outbox.
         lost: events that neither disk nor memory had room for; each is counted in a `sync.gap`.
         problem: the last trouble, in a sentence; empty when there is none.
+        elsewhere: how many outboxes that other processes left in the folder wait for which other board.
         seconds_since_contact: since the orchestrator last answered; None when it never did.
     """
 
@@ -34,6 +36,7 @@ class SyncStatus:
     seconds_since_contact: float | None = None
     url: str = ""
     path: str = ""
+    elsewhere: dict[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         said = {
@@ -46,7 +49,29 @@ class SyncStatus:
             "closed": "closed",
         }[self.state]
         parts = [said, f"{self.delivered:,} delivered", f"{self.pending:,} waiting"]
+        if self.seconds_since_contact is not None and self.state != "closed":
+            parts.append(f"last contact {_ago(self.seconds_since_contact)} ago")
         parts += [f"{self.in_memory:,} of them in memory only"] if self.in_memory else []
         parts += [f"{self.dead:,} refused for good"] if self.dead else []
         parts += [f"{self.lost:,} lost to a full disk"] if self.lost else []
+        for board, count in sorted(self.elsewhere.items()):
+            parts.append(f"{count:,} other {'outbox waits' if count == 1 else 'outboxes wait'} for {board}")
         return " · ".join([*parts, *([self.problem] if self.problem else [])])
+
+    def _repr_html_(self) -> str:
+        text = html.escape(str(self))
+        if not self.url.startswith(("http://", "https://")):
+            return f"<div>{text}</div>"
+        url = html.escape(self.url)
+        link = f'<a href="{url}" target="_blank" rel="noopener noreferrer">{url}</a>'
+        return f"<div>{text.replace(url, link, 1) if url in text else f'{text} · {link}'}</div>"
+
+
+def _ago(seconds: float) -> str:
+    """
+    >>> _ago(7.2), _ago(300), _ago(90_000)
+    ('7 s', '5 min', '25 h')
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
