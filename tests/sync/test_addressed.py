@@ -106,7 +106,7 @@ def test_a_board_that_was_started_again_elsewhere_is_found(tmp_path):
             data = {"point": {"step": step}}
             history.tell(outbox.source, outbox.log("card.progress", CARD, data), data)
         assert outbox.flush(10)
-        first.fault = lambda path, number: "reset"  # connections that it keeps outlive this server
+        first.fault = lambda path, number: (503, {}, {})  # connections that it keeps outlive this server
     boards.clear()
     history.tell(outbox.source, outbox.log("card.progress", CARD, {}), {})
     eventually(lambda: outbox.status().state == "waiting")
