@@ -68,7 +68,7 @@ class SqliteStorage(SqlStorage):
                 self.migrate(SQLITE)
             else:
                 self.read("SELECT 1 FROM events LIMIT 1")
-        except (apsw.Error, OSError) as error:
+        except (apsw.Error, OSError, StorageBusy) as error:
             self.close()
             raise StorageError(f"{self.path} cannot be opened as the board's database: {error}.") from error
         except BaseException:
@@ -130,7 +130,8 @@ class SqliteStorage(SqlStorage):
             self._readers.clear()
         self._local = threading.local()
         if self._writer is not None:
-            self._writer.close()
+            with suppress(apsw.Error):  # on a failing disk the log stays, and whoever opens the database reads both
+                self._writer.close()
             self._writer = None
         if self._lock is not None:
             self._lock.close()

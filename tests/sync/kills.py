@@ -19,12 +19,12 @@ WRITER = Path(__file__).with_name("writer.py")
 
 
 class Writers:
-    """Starts writers by the dozen; see `writer.py`."""
+    """Starts writers by the dozen; see `writer.py`. before: a command that is put before their own."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: tuple[str, ...] = ()) -> None:
         paths = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
         self._process = subprocess.Popen(
-            [sys.executable, str(WRITER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            [*before, sys.executable, str(WRITER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env={**os.environ, "PYTHONPATH": paths},
         )  # fmt: skip
 
@@ -34,6 +34,18 @@ class Writers:
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         return int(self._process.stdout.readline())
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def drain(self, directory: Path, url: str, token: str, wait: float = 60.0) -> None:
+        """Deliver what is left, where the writers are; nothing may stay."""
+        request = ["drain", str(directory), url, token, wait]
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        said = self._process.stdout.readline()
+        assert said == "nothing is left\n", said
 
     def __enter__(self) -> Writers:
         return self

@@ -23,6 +23,7 @@ from aquin_nb.sync import Outbox
 from aquin_nb.sync.identity import uuid7
 
 RUN_SECONDS = 300.0
+WRITING = threading.Lock()
 
 
 class Producer:
@@ -86,7 +87,8 @@ def _follow(url: str, token: str, out: TextIO) -> None:
                     told = (json.loads(line[6:]).get("point") or {}).get("told")
                     if told and told not in seen:  # a card comes again when its sender is heard of
                         seen = {one for one in seen if one > told - 60} | {told}
-                        out.write(f"{1000 * (time.time() - told):.1f}\n")
+                        with WRITING:
+                            out.write(f"{1000 * (time.time() - told):.1f}\n")
         time.sleep(0.5)
 
 

@@ -1,7 +1,8 @@
 """Processes that tell events until they are killed, forked from one that has imported everything.
 
 Each line on stdin is a JSON list: directory, url (empty for none), token, seed, how many events, a file. A child tells
-them, and writes source, sequence and data of each into the file once `log` returned; its pid is printed.
+them, and writes source, sequence and data of each into the file once `log` returned; its pid is printed. A list that
+begins with "drain" (directory, url, token, seconds) delivers what is left, and says what stayed.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import signal
 import sys
 
 from aquin_nb.sync import Outbox
+from aquin_nb.sync.drain import drain
 
 
 def write(directory: str, url: str, token: str, seed: int, count: int, told: str) -> None:
@@ -36,10 +38,15 @@ def write(directory: str, url: str, token: str, seed: int, count: int, told: str
 if __name__ == "__main__":
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for line in sys.stdin:
+        request = json.loads(line)
+        if request[0] == "drain":
+            report = drain(*request[1:])
+            print(f"{report}" if report.waiting or report.owned or report.dead else "nothing is left", flush=True)
+            continue
         child = os.fork()
         if child == 0:
             try:
-                write(*json.loads(line))
+                write(*request)
             finally:
                 os._exit(0)
         print(child, flush=True)
