@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 import time
 from collections import Counter
@@ -18,7 +19,7 @@ from .feed import Feed, SpoolFeed
 from .identity import Producer
 from .lease import Lease
 from .salvage import SalvagedFeed, salvage
-from .spool import SUFFIX, NewerFormat, Spool
+from .spool import BESIDE, SUFFIX, NewerFormat, Spool
 
 Tell = Callable[[str, dict[str, object]], object]
 """Tells that events are lost: a type and its data."""
@@ -146,6 +147,10 @@ class Adoption:
                 report.owned += 1  # somebody removed its lease, which proves nothing then
                 return False
             board = spool.board()
+            if spool.remote and producer.host != socket.gethostname() and not self._everyone:
+                # There a lock that is free proves nothing about a process of another machine.
+                report.elsewhere[f"`aquin-nb sync` (left by {producer.host})"] += 1
+                return False
             if board not in ("", self._board):
                 if not self._everyone:
                     if spool.counts()[0]:
@@ -176,7 +181,7 @@ class Adoption:
         path.with_suffix(".reserve").unlink(missing_ok=True)
         if waiting or dead:
             return False
-        for suffix in ("-wal", "-shm", ""):
+        for suffix in BESIDE:
             Path(f"{path}{suffix}").unlink(missing_ok=True)
         return True
 
@@ -202,7 +207,7 @@ class Adoption:
             {"reason": f"the outbox {path.name} was damaged", "count": found.lost, "origin": f"urn:aquin:{path.stem}"},
         )
         path.rename(aside)
-        for suffix in ("-wal", "-shm"):
+        for suffix in BESIDE[:-1]:
             with contextlib.suppress(FileNotFoundError):
                 Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
         path.with_suffix(".reserve").unlink(missing_ok=True)
@@ -238,6 +243,8 @@ def waiting_in(path: Path) -> int:
         return 0
     try:
         return int(connection.execute("SELECT count(*) FROM event").get)
+    except apsw.BusyError:
+        return 1  # its owner alone may look into it: it is on a network file system
     except apsw.Error:
         return 0
     finally:

@@ -12,6 +12,7 @@ from typing import Any
 import apsw
 
 from ..cards.events import LASTING, MAX_EVENT_BYTES, NOBODY, encode, slim
+from .filesystem import advise
 from .identity import Producer, Stamps
 from .lease import Lease
 from .ring import Kept, Reserve, Ring
@@ -56,6 +57,8 @@ class Journal:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lease = Lease.take(self.path.with_suffix(".lease"))
             self.spool = Spool.create(self.path, self.producer, board)
+            if self.spool.remote:
+                advise(directory, self.spool.remote)
             self._reserve.fill()
         except (OSError, apsw.Error) as error:
             self._degrade(error)

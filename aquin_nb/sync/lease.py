@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+import threading
 from pathlib import Path
 
 if sys.platform == "win32":
@@ -19,6 +21,11 @@ else:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+_held: set[str] = set()
+_holding = threading.Lock()
+
+
 class Lease:
     """Held as long as the process lives; a forked child gives up its copy with `forget`."""
 
@@ -27,18 +34,31 @@ class Lease:
 
     @classmethod
     def take(cls, path: Path, *, create: bool = True) -> Lease | None:
-        """The lease, or None while somebody else holds it.
+        """The lease, or None while somebody else, or this process, holds it.
 
         Raises:
-            FileNotFoundError: it is not there, and `create` is False. OSError: it cannot be made.
+            FileNotFoundError: it is not there, and `create` is False. OSError: it cannot be made, or the file system
+                has no locks.
         """
+        # Where a network file system makes byte-range locks of ours, a process would be given its own again.
+        with _holding:
+            if str(path.absolute()) in _held:
+                return None
+            return cls._take(path, create)
+
+    @classmethod
+    def _take(cls, path: Path, create: bool) -> Lease | None:
         handle = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0) | getattr(os, "O_CLOEXEC", 0), 0o600)
         try:
             _lock(handle)
             same = os.fstat(handle).st_ino == path.stat().st_ino  # else its last owner removed it meanwhile
-        except OSError:
+        except OSError as error:
             same = False
+            if error.errno in _NO_LOCKS:
+                os.close(handle)
+                raise
         if same:
+            _held.add(str(path.absolute()))
             return cls(path, handle)
         os.close(handle)
         return None
@@ -55,3 +75,15 @@ class Lease:
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
+            _held.discard(str(self.path.absolute()))
+
+
+def _in_child() -> None:
+    """What the parent holds is not held by its child, and a lock that was taken at that moment is not freed."""
+    global _holding
+    _holding = threading.Lock()
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

@@ -13,6 +13,7 @@ from typing import Any
 
 import apsw
 
+from .filesystem import network
 from .identity import Producer, now
 
 FORMAT = 2
@@ -28,6 +29,9 @@ WAL_PAGES = 2000
 
 TRIMMED = 64
 """Rows deleted at a time: whoever tells an event meanwhile waits for no more."""
+
+BESIDE = ("-journal", "-wal", "-shm", "")
+"""What SQLite calls the files of an outbox, itself last."""
 
 NEVER = 2**61
 """Added to the sequence of what is no longer to be sent."""
@@ -81,18 +85,27 @@ class Spool:
 
     One connection writes, under `lock`; another one reads and checkpoints, under `reading`, so that telling an event
     never waits for a reader. `fork` takes both, since a copied SQLite mutex would stay locked for ever.
+
+    On a network file system nothing may be shared: one connection does both, and locks the file for as long as it is
+    open. Every commit is an fsync there.
+
+    Attributes:
+        remote: the name of that file system, or ''.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.lock, self.reading = threading.Lock(), threading.Lock()
-        self._writer = _connect(path)
-        try:
-            self._reader = _connect(path)
-            self._wal = os.open(f"{path}-wal", os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
-        except BaseException:
-            self._writer.close(True)
-            raise
+        self.path, self.remote = path, network(path.parent)
+        self.lock = self.reading = threading.RLock()
+        self._wal = -1
+        self._writer = self._reader = _connect(path, alone=bool(self.remote))
+        if not self.remote:
+            self.reading = threading.RLock()
+            try:
+                self._reader = _connect(path, alone=False)
+                self._wal = os.open(f"{path}-wal", os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+            except BaseException:
+                self._writer.close(True)
+                raise
         self._telling = self._writer.cursor()  # one for all events: a new one for each takes a third of the time
 
     @classmethod
@@ -168,11 +181,12 @@ class Spool:
 
     def sync(self) -> None:
         """Wait until the disk has what was kept so far; it survives a power cut then."""
-        os.fdatasync(self._wal) if hasattr(os, "fdatasync") else os.fsync(self._wal)
+        if self._wal >= 0:
+            os.fdatasync(self._wal) if hasattr(os, "fdatasync") else os.fsync(self._wal)
 
     def checkpoint(self) -> None:
         """Move the log into the file when it has grown; nobody waits for it."""
-        if os.fstat(self._wal).st_size > WAL_PAGES * PAGE:
+        if self._wal >= 0 and os.fstat(self._wal).st_size > WAL_PAGES * PAGE:
             with self.reading:
                 self._reader.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 
@@ -265,7 +279,7 @@ class Spool:
     def remove(self) -> None:
         """Close it and delete it."""
         self.close()
-        for suffix in ("-wal", "-shm", ""):
+        for suffix in BESIDE:
             Path(f"{self.path}{suffix}").unlink(missing_ok=True)
 
     def disown(self) -> None:
@@ -274,14 +288,16 @@ class Spool:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
 
-def _connect(path: Path) -> Any:
+def _connect(path: Path, *, alone: bool) -> Any:
     if tuple(map(int, apsw.sqlite_lib_version().split("."))) < _OLDEST:
         raise apsw.MisuseError(f"SQLite {apsw.sqlite_lib_version()} is too old; install apsw 3.51.3 or newer.")
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     try:
         connection.set_busy_timeout(1000)
         connection.pragma("page_size", PAGE)  # of a file that is being made
-        connection.pragma("journal_mode", "wal")
+        if alone:
+            connection.pragma("locking_mode", "exclusive")  # before the journal: then there is no memory to share
+        connection.pragma("journal_mode", "delete" if alone else "wal")
         connection.pragma("synchronous", 1)  # NORMAL: a commit is in the file system's hands; `sync` does the rest
         connection.wal_autocheckpoint(20 * WAL_PAGES)  # only if nobody calls `checkpoint`
         connection.pragma("journal_size_limit", 4 * WAL_PAGES * PAGE)
