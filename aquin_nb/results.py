@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .cards import ActivationCaptureCard, Card, SaeTrainCard
 from .errors import OutputError
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from .comparison import CaptureComparison
     from .engine.activations.captured import CaptureData
     from .engine.sae import SparseAutoencoder
+    from .widgets.desk import Handler
     from .widgets.selection import Selection
+    from .widgets.views.capture import CaptureView
 
 
 class Result(Shown):
@@ -93,6 +95,7 @@ class Capture(Result):
     """
 
     card: ActivationCaptureCard
+    selects = ("probes", "layers")
 
     def __init__(self, data: CaptureData, card: ActivationCaptureCard) -> None:
         self.data, self.card = data, card
@@ -131,6 +134,27 @@ class Capture(Result):
 
         norms = pd.DataFrame([n.model_dump() for n in self.card.norms], columns=["layer", "median", "max"])
         return {"probes": self.data.frame, "norms": norms}
+
+    @cached_property
+    def _browser(self) -> CaptureView:
+        from .widgets.views.capture import CaptureView, manifest_facts
+        from .widgets.views.capture_numbers import CaptureNumbers
+
+        facts = manifest_facts(self.manifest, str(self.path), self.data.site)
+        numbers = CaptureNumbers(len(self.data.probes), list(self.layers), self.data.d_model, self.data.rows)
+        return CaptureView(self.card, self.frames["probes"], facts, numbers)
+
+    def _view(self) -> tuple[str, dict[str, Any]]:
+        return "capture", self._browser.data()
+
+    def _answers(self) -> dict[str, Handler]:
+        return self._browser.answers()
+
+    def _rows_of(self, selection: Selection) -> pd.DataFrame:
+        if selection.of == "layers":
+            norms = self.frames["norms"]
+            return norms[norms["layer"].isin(selection.ids)]
+        return self.frame.iloc[[row for row in selection.ids if row < len(self.frame)]]
 
     def figure(self) -> go.Figure:
         from .widgets.figures import capture_figure

@@ -22,7 +22,9 @@ from .manifest import CAPTURE, MANIFEST, capture_frame, field, member, read_mani
 from .probes import Probe
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
     from torch import Tensor
 
 
@@ -149,6 +151,14 @@ class CaptureData:
     def frame(self) -> pd.DataFrame:
         """One row a probe: text, then metadata keys as columns; needs no torch."""
         return capture_frame(self.manifest)
+
+    def rows(self, layer: int, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Vectors of some probes at a layer, float32 [len(rows), d_model]; nothing else of the shard is kept in memory.
+
+        Raises:
+            StoreError: as `layers`.
+        """
+        return self.layers[layer].numpy()[rows]
 
     @property
     def sae_layer(self) -> int | None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ...cards import ActivationCaptureCard
 from ...errors import AquinError, ProbeError, StoreError
-from ..text import script_json
+from ..text import count, script_json
 from .capture_numbers import CaptureNumbers, Projected, Rows, spaced
 from .fields import Field, Finder, fields, texts
 
@@ -78,8 +78,14 @@ class CaptureView:
         }
 
     def rows(self, params: dict[str, Any]) -> dict[str, Any]:
-        """A page of the table: `start`, `count`, `filter`, `sort` → `total` and `columns`."""
+        """A page of the table: `start`, `count`, `filter`, `sort` → `rows`, `columns`, `total`.
+
+        With `find` ({"column": "probe", "value": row}) → `position` in that order, -1 where the filter leaves it out.
+        """
         found = self._ordered(params)
+        if isinstance(wanted := params.get("find"), Mapping):
+            place = np.flatnonzero(found == whole(wanted, "value", 0, len(self.frame)))
+            return {"position": int(place[0]) if len(place) else -1}
         start, count = whole(params, "start", 0, len(self.frame)), whole(params, "count", 0, PAGE)
         page = found[start : start + count]
         return {"total": len(found), **self._table(page, LONG)}
@@ -256,6 +262,30 @@ def size(data: Any) -> int:
 def cut(text: str, long: int) -> str:
     """A text of at most `long` characters, its end said to be missing."""
     return text if len(text) <= long else text[: long - 1] + "…"
+
+
+def manifest_facts(manifest: Mapping[str, Any], path: str, site: str) -> list[tuple[str, str]]:
+    """What a manifest says, in the order in which people ask for it; texts only."""
+    model = manifest["model"]
+    checkpoint = model.get("checkpoint") or {}
+    sae = manifest.get("sae") or {}
+    depth = f"{count(model['n_layers'])} layers, d_model {count(model['d_model'])}"
+    found = {
+        "folder": path,
+        "model": f"{model['name']} ({model['source']}), {depth}",
+        "ran as": f"{model['dtype']} on {model['device']}, {model['backend']}",
+        "weights": f"sha256 {model['fingerprint']}",
+        "checkpoint": checkpoint.get("path"),
+        "checkpoint file": f"sha256 {checkpoint['fingerprint']}" if checkpoint.get("fingerprint") else None,
+        "read at": f"{site}, {'mean over tokens' if manifest['position'] == 'mean' else 'last token'}",
+        "stored as": f"{manifest['dtype']}, {count(manifest['n_probes'])} × {count(manifest['d_model'])} a layer",
+        "layers": ", ".join(map(str, manifest["layers"])),
+        "metadata": ", ".join(map(str, manifest["metadata_keys"])),
+        "features": f"{sae.get('file')}, layer {sae.get('layer')}" if sae else None,
+        "captured": manifest.get("created_at"),
+        "complete": "yes" if manifest["complete"] else "no: it was stopped before the last probe",
+    }
+    return [(name, cut(str(value), 400)) for name, value in found.items() if value]
 
 
 def text_of(field: Field, row: int) -> str | None:
