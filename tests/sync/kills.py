@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from board import TOKEN
@@ -28,9 +29,11 @@ class Writers:
             env={**os.environ, "PYTHONPATH": paths},
         )  # fmt: skip
 
-    def start(self, directory: Path, url: str, seed: int, count: int, told: Path, token: str = TOKEN) -> int:
+    def start(
+        self, directory: Path, url: str, seed: int, count: int, told: Path, token: str = TOKEN, pace: float = 0.0
+    ) -> int:
         """Its pid."""
-        request = [str(directory), url, token if url else "", seed, count, str(told)]
+        request = [str(directory), url, token if url else "", seed, count, str(told), pace]
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         return int(self._process.stdout.readline())
@@ -65,15 +68,29 @@ def kill(pid: int) -> None:
             time.sleep(0.001)
 
 
-def killed_writers(directory: Path, url: str, count: int, seed: int, history: History, token: str = TOKEN) -> int:
-    """Start `count` writers, SIGKILL each at a random instant; what they told goes into `history`.
+def killed_writers(
+    directory: Path, url: str, count: int, seed: int, history: History, token: str = TOKEN, *, flight: int = 1
+) -> int:
+    """Start `count` writers, `flight` at a time, SIGKILL each at a random instant; what they told goes into `history`.
 
     One in ten is killed while it begins; the others count their instant from their first event.
     Returns how many events were told by them all.
     """
-    dice = random.Random(seed)
     before = len(history.told)
-    told = directory / "told.txt"
+    shares = [len(range(lane, count, flight)) for lane in range(flight)]
+    with ThreadPoolExecutor(flight) as lanes:
+        lives = [
+            lanes.submit(_killed_one_by_one, directory, url, share, seed * flight + lane, history, token)
+            for lane, share in enumerate(shares)
+        ]
+    for one in lives:
+        one.result()
+    return len(history.told) - before
+
+
+def _killed_one_by_one(directory: Path, url: str, count: int, seed: int, history: History, token: str) -> None:
+    dice = random.Random(seed)
+    told = directory / f"told-{seed}.txt"
     with Writers() as writers:
         for _ in range(count):
             pid = writers.start(directory, url, dice.randrange(10**6), 10**6, told, token)
@@ -87,4 +104,3 @@ def killed_writers(directory: Path, url: str, count: int, seed: int, history: Hi
                 with open(told, encoding="utf-8", newline="\n") as stream:
                     history.read(stream)
                 told.unlink()
-    return len(history.told) - before

@@ -11,4 +11,5 @@ STOPPED = float(os.environ.get("AQUIN_STOPPED_SECONDS", "1"))
 """How long a process is stopped."""
 
 seeded = pytest.mark.parametrize("seed", range(SEEDS))
-few = pytest.mark.parametrize("seed", range(max(1, SEEDS // 2)))
+slow = pytest.mark.parametrize("seed", range(SEEDS if SEEDS > 5 else 1))
+"""Of what takes seconds: once in the suite."""

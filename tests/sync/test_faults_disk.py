@@ -14,7 +14,7 @@ import pytest
 from bad_disk import ERRORS, BadDisk, Filler, on_a_disk_of
 from history import History
 from kills import Writers, kill
-from seeds import few, seeded
+from seeds import seeded, slow
 from senders import Sender, checked
 from server import ROOT, Server
 from serving import served
@@ -175,7 +175,7 @@ def test_whichever_write_of_a_session_fails_what_it_promised_is_delivered(tmp_pa
         assert len(history.told) > 4 * at
 
 
-@few
+@slow
 def test_a_small_disk_under_a_board_that_fills_up_is_waited_for(tmp_path, seed):
     dice, history, place = random.Random(seed), History(), tmp_path / "small"
     before = on_a_disk_of(place, "size=6m")
@@ -195,7 +195,7 @@ def test_a_small_disk_under_a_board_that_fills_up_is_waited_for(tmp_path, seed):
         history.judge()
 
 
-@few
+@slow
 def test_a_small_disk_under_a_killed_session_keeps_what_was_promised(tmp_path, seed):
     dice, history, place = random.Random(seed), History(), tmp_path / "small"
     before = on_a_disk_of(place, "size=12m")

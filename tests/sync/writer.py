@@ -1,8 +1,9 @@
 """Processes that tell events until they are killed, forked from one that has imported everything.
 
-Each line on stdin is a JSON list: directory, url (empty for none), token, seed, how many events, a file. A child tells
-them, and writes source, sequence and data of each into the file once `log` returned; its pid is printed. A list that
-begins with "drain" (directory, url, token, seconds) delivers what is left, and says what stayed.
+Each line on stdin is a JSON list: directory, url (empty for none), token, seed, how many events, a file, seconds
+between two of them. A child tells them, and writes source, sequence and data of each into the file once `log` returned;
+its pid is printed. A list that begins with "drain" (directory, url, token, seconds) delivers what is left, and says
+what stayed.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import os
 import random
 import signal
 import sys
+import time
 
 from aquin_nb.sync import Outbox
 from aquin_nb.sync.drain import drain
 
 
-def write(directory: str, url: str, token: str, seed: int, count: int, told: str) -> None:
+def write(directory: str, url: str, token: str, seed: int, count: int, told: str, pace: float) -> None:
     dice = random.Random(seed)
     outbox = Outbox(directory, url or None, token or None)
     with open(told, "w", encoding="utf-8", buffering=1) as out:
@@ -32,6 +34,8 @@ def write(directory: str, url: str, token: str, seed: int, count: int, told: str
             card = f"01890000-0000-7000-8000-00000000000{dice.randint(0, 3)}"
             sequence = outbox.log(type, card, data)
             out.write(f"{outbox.source}\t{sequence}\t{json.dumps(data)}\n")
+            if pace:
+                time.sleep(dice.uniform(0, 2 * pace))
     outbox.close(30)
 
 
