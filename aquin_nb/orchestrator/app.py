@@ -12,12 +12,12 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
-from . import page, routes_access, routes_ingest, routes_read, stream
+from . import page, routes_access, routes_admin, routes_ingest, routes_read, stream
 from .blobs import BlobError
 from .board import Board, Limits
 from .envelope import SCHEMA, EventError
 from .guard import Guard
-from .storage import Storage, StorageBusy
+from .storage import Storage, StorageBusy, StorageFull
 
 NAME = "aquin-nb orchestrator"
 
@@ -35,6 +35,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         404: "It is not there.", 405: "Not by this method.", 409: "Another version of the contract.",
         413: "Too large.", 415: "Not this kind of content.", 422: "A parameter makes no sense.",
         429: "Too fast; see Retry-After.", 503: "Not right now; see Retry-After.",
+        507: "No room left.",
     }.items()
 }  # fmt: skip
 
@@ -68,7 +69,7 @@ def create_app(storage: Storage, *, hosts: Iterable[str] = (), limits: Limits | 
         board.grant(request, "read")
         return app.openapi()
 
-    for module in (routes_ingest, routes_read, routes_access, stream):
+    for module in (routes_ingest, routes_read, routes_access, routes_admin, stream):
         app.include_router(module.router, responses=PROBLEMS)
     page.mount(app)
 
@@ -82,7 +83,8 @@ def create_app(storage: Storage, *, hosts: Iterable[str] = (), limits: Limits | 
 
 
 async def _busy(_: Request, error: Exception) -> JSONResponse:
-    return JSONResponse({"detail": str(error)}, 503, {"Retry-After": "1"})
+    status, wait = (507, "5") if isinstance(error, StorageFull) else (503, "1")
+    return JSONResponse({"detail": str(error)}, status, {"Retry-After": wait})
 
 
 async def _bad(_: Request, error: Exception) -> JSONResponse:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from ..errors import AquinError
+from ..errors import AquinError, NoSpace, OutputError
 from ..files import whole_file
+from .storage import StorageBusy, StorageFull
 
 MAX_BLOB: Final = 32 << 20
 _HASH = re.compile(r"^[0-9a-f]{64}$")
@@ -49,10 +51,17 @@ class Blobs:
         if hashlib.sha256(content).hexdigest() != sha256:
             raise BlobError("The bytes have another SHA-256 than their address.")
         media_type(content)
-        if path.exists():
-            return False
-        with whole_file(path) as temporary:
-            temporary.write_bytes(content)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if path.exists():
+                os.utime(path)  # named anew: retention counts from here
+                return False
+            with whole_file(path) as temporary:
+                temporary.write_bytes(content)
+        except NoSpace as error:
+            raise StorageFull(str(error)) from error
+        except (OSError, OutputError) as error:
+            raise StorageBusy(f"The bytes cannot be written right now: {error}") from error
         return True
 
     def get(self, sha256: str) -> bytes | None:

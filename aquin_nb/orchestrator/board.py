@@ -16,8 +16,9 @@ from fastapi import HTTPException, Request
 from .blobs import Blobs
 from .bus import Bus
 from .envelope import SOURCE_PREFIX
+from .keeper import Keeper
 from .liveness import contact, replaced, vanished
-from .storage import Producer, Storage
+from .storage import Producer, Storage, Usage
 from .tokens import Grant, Scope, Tokens
 from .views import Views
 from .writer import Writer
@@ -28,11 +29,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Limits:
-    """How much one token may ask for."""
+    """How much one token may ask for, and how much a room holds."""
 
     requests_per_second: float = 5_000.0
     burst: float = 10_000.0
     streams: int = 200
+    room_events: int = 20_000_000
+    room_bytes: int = 10 << 30
 
 
 class Board:
@@ -43,6 +46,7 @@ class Board:
         self.limits = limits or Limits()
         self.bus = Bus()
         self.writer = Writer(storage, self.bus.publish)
+        self.keeper = Keeper(storage, self.writer, Usage(self.limits.room_events, self.limits.room_bytes))
         self.views = Views(storage)
         self.tokens = Tokens(storage.tokens())
         self.blobs = Blobs(storage.blobs)
@@ -53,10 +57,12 @@ class Board:
     async def start(self) -> None:
         self.bus.attach(asyncio.get_running_loop(), await self.read(self.storage.head))
         self._watch = asyncio.create_task(self._look())
+        self.keeper.start()
 
     async def stop(self) -> None:
         """End streams, write what waits."""
         self.bus.close()
+        self.keeper.stop()
         if self._watch is not None:
             self._watch.cancel()
         await asyncio.to_thread(self.writer.close)
@@ -69,6 +75,15 @@ class Board:
     async def write(self, work: Callable[[], T]) -> T:
         """A small write, in the writer's thread."""
         return await asyncio.wrap_future(self.writer.call(work))
+
+    async def delete(self, room: str, card: str) -> bool:
+        """Delete a card and tell whoever looks at it; False where there is none."""
+        cursor = await self.write(lambda: self.storage.bury(room, card))
+        if cursor is None:
+            return False
+        self.bus.publish([(room, card)], cursor)
+        await self.keeper.sweep()
+        return True
 
     # -- who may --------------------------------------------------------------------------------------------------
 

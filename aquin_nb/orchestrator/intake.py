@@ -27,6 +27,7 @@ class _Source:
     contiguous: int
     highest: int
     fresh: dict[int, str] = field(default_factory=dict)  # sequence → id, of this transaction
+    dropped: list[int] = field(default_factory=list)  # of these, the sequences of deleted cards
 
 
 @dataclass
@@ -49,6 +50,8 @@ class Intake:
         self._sources: dict[str, _Source] = {}
         self._cards: dict[tuple[str, str], _Card] = {}
         self._attempts: dict[tuple[int, int], Attempt] = {}
+        self._graves: dict[tuple[str, str], int] | None = None  # deleted cards: up to which attempt
+        self._passing = False  # whether sequences are settled that no event holds
 
     def write(self, batches: Sequence[Sequence[Event]], now: float) -> list[Outcome]:
         """See `Storage.write`."""
@@ -62,10 +65,16 @@ class Intake:
             if self._head is None:
                 kept = self._db.run("SELECT value FROM meta WHERE name = 'head'")
                 self._head = int(kept[0][0]) if kept else 0
+            if self._graves is None:
+                self._graves = {
+                    (room, name): to for room, name, to in self._db.run("SELECT room, name, attempt FROM graves")
+                }
+                self._passing = bool(self._db.run("SELECT 1 FROM passed LIMIT 1"))
             sources = self._known_sources({event.source for batch in batches for event in batch})
             rows: list[tuple[Any, ...]] = []
             touched: dict[tuple[int, int], Attempt] = {}
             last: dict[int, int] = {}
+            sizes: dict[str, list[int]] = {}
             ids: set[tuple[str, str]] = set()
             head = self._head
             outcomes = []
@@ -74,7 +83,15 @@ class Intake:
                 for index, event in enumerate(batch):
                     source = sources[event.source]
                     verdict = self._verdict(event, source, ids, careful)
-                    if verdict == "new":
+                    if (
+                        verdict == "new"
+                        and self._graves
+                        and event.attempt <= self._graves.get((event.room, event.card), 0)
+                    ):
+                        source.fresh[event.sequence] = event.id
+                        source.dropped.append(event.sequence)
+                        outcome.duplicates, outcome.deleted = outcome.duplicates + 1, outcome.deleted + 1
+                    elif verdict == "new":
                         head += 1
                         source.fresh[event.sequence] = event.id
                         ids.add((event.source, event.id))
@@ -85,6 +102,7 @@ class Intake:
                         last[card.ordinal] = head
                         owner = (head, source.ordinal, event.sequence, event.id, card.ordinal, event.attempt)
                         rows.append((*owner, event.type, now, event.body.decode()))
+                        sizes.setdefault(event.room, []).append(len(event.body))
                         outcome.accepted += 1
                         outcome.changed.add((event.room, event.card))
                     elif verdict == "duplicate":
@@ -95,17 +113,16 @@ class Intake:
             if rows:
                 self._db.insert_events(rows)
             self._keep(sources, touched, last, now)
+            for room, held in sizes.items():
+                self._db.use(room, len(held), sum(held))
             if head != self._head:
-                self._db.run(
-                    "INSERT INTO meta VALUES ('head', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                    (str(head),),
-                )
+                self._db.set_head(head)
                 self._head = head
         for batch, outcome in zip(batches, outcomes, strict=True):
             outcome.head = head
             outcome.next = {source: sources[source].contiguous for source in {event.source for event in batch}}
         for source in sources.values():
-            source.fresh = {}
+            source.fresh, source.dropped = {}, []
         if len(self._cards) + len(self._attempts) + len(self._sources) > REMEMBERED:
             self.forget()
         return outcomes
@@ -129,8 +146,8 @@ class Intake:
                 "SELECT id FROM events WHERE producer = ? AND sequence = ?", (source.ordinal, event.sequence)
             )
             held = rows[0][0] if rows else None
-            if held is None and event.sequence <= source.contiguous:
-                return "duplicate"  # it was here, and retention removed it
+            if held is None and (event.sequence <= source.contiguous or self._settled(source, event.sequence)):
+                return "duplicate"  # it was here, and retention or somebody removed it
         if held is not None:
             if held == event.id:
                 return "duplicate"
@@ -139,6 +156,12 @@ class Intake:
         if careful and not taken:
             taken = bool(self._db.run("SELECT 1 FROM events WHERE producer = ? AND id = ?", (source.ordinal, event.id)))
         return "this id is another event of its source already" if taken else "new"
+
+    def _settled(self, source: _Source, sequence: int) -> bool:
+        found = self._passing and self._db.run(
+            "SELECT 1 FROM passed WHERE producer = ? AND sequence = ?", (source.ordinal, sequence)
+        )
+        return bool(found)
 
     def _card(self, room: str, name: str) -> _Card:
         card = self._cards.get((room, name))
@@ -169,7 +192,14 @@ class Intake:
         self, sources: dict[str, _Source], touched: dict[tuple[int, int], Attempt], last: dict[int, int], now: float
     ) -> None:
         for source in sources.values():
+            if source.dropped and max(source.highest, *source.fresh) > source.contiguous + len(source.fresh):
+                self._db.settle((source.ordinal, one) for one in source.dropped)  # behind a hole
+                self._passing = True
             self._advance(source)
+            if self._passing:
+                self._db.run(
+                    "DELETE FROM passed WHERE producer = ? AND sequence <= ?", (source.ordinal, source.contiguous)
+                )
             self._db.run(
                 "UPDATE producers SET contiguous = ?, highest = ?, seen = ? WHERE ordinal = ?",
                 (source.contiguous, source.highest, now, source.ordinal),
@@ -194,8 +224,9 @@ class Intake:
         waited = max(source.highest, max(source.fresh, default=0)) > at
         while waited and at > source.contiguous:
             rows = self._db.run(
-                "SELECT sequence FROM events WHERE producer = ? AND sequence > ? ORDER BY sequence LIMIT 500",
-                (source.ordinal, at),
+                "SELECT sequence FROM events WHERE producer = ? AND sequence > ? UNION"
+                " SELECT sequence FROM passed WHERE producer = ? AND sequence > ? ORDER BY 1 LIMIT 500",
+                (source.ordinal, at, source.ordinal, at),
             )
             before = at
             for (sequence,) in rows:

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import orjson
 
 from ..errors import AquinError
 from ..files import whole_file
 from .blobs import Blobs
-from .envelope import MAX_EVENTS, parse_items
+from .envelope import MAX_BODY, MAX_EVENTS, parse_items
 from .fold import Attempt
 from .storage import Storage
 
 POINTS: Final = 1000
-"""About how many points retention leaves of a curve of more than twice as many: in each bucket the smallest and the
-largest of each quantity."""
+"""About how many points retention leaves of a curve of more than twice as many: in each bucket the last, and the
+smallest and the largest of each quantity."""
+FULL: Final = 50_000
+"""Newest points of a curve that are kept in full, however young it is."""
+DAYS: Final = 30.0
+ATTEMPTS: Final = 20
+_HASHES: Final = re.compile(r"(?=([0-9a-f]{64}))")
 
 
 @dataclass
@@ -64,38 +70,58 @@ def export_to(storage: Storage, target: Path) -> int:
         return export(storage, stream)
 
 
+class Taken(NamedTuple):
+    """What became of some imported events; `refused` are the places of those that are none, and why."""
+
+    new: int
+    known: int
+    refused: list[tuple[int, str]]
+
+
 def load(storage: Storage, lines: Iterator[bytes], name: str) -> tuple[int, int]:
     """Take exported events in; (new, already there). Importing twice changes nothing.
 
     Raises:
         AquinError: a line that is no event, named by its number; what came before it stays.
     """
-    new = known = number = 0
+
+    def take(items: list[Any]) -> Taken:
+        events, refused = parse_items(items)
+        if refused:
+            return Taken(0, 0, [(one.position, one.reason) for one in refused])
+        (outcome,) = storage.write([events], time.time())
+        return Taken(outcome.accepted, outcome.duplicates, [(one.position, one.reason) for one in outcome.rejected])
+
+    return load_by(take, lines, name)
+
+
+def load_by(take: Callable[[list[Any]], Taken], lines: Iterator[bytes], name: str) -> tuple[int, int]:
+    """As `load`, through something else that takes at most `MAX_EVENTS` events of `MAX_BODY` bytes at a time."""
+    new = known = number = size = 0
     items: list[Any] = []
     numbers: list[int] = []
 
     def flush() -> None:
-        nonlocal new, known
-        events, refused = parse_items(items)
-        if refused:
-            first = refused[0]
-            raise AquinError(f"{name}, line {numbers[first.position]}: {first.reason}.")
-        (outcome,) = storage.write([events], time.time())
-        if outcome.rejected:
-            first_bad = outcome.rejected[0]
-            raise AquinError(f"{name}, line {numbers[first_bad.position]}: {first_bad.reason}")
-        new, known = new + outcome.accepted, known + outcome.duplicates
+        nonlocal new, known, size
+        taken = take(items)
+        if taken.refused:
+            place, reason = taken.refused[0]
+            raise AquinError(f"{name}, line {numbers[place]}: {reason.rstrip('.')}.")
+        new, known, size = new + taken.new, known + taken.known, 0
         items.clear()
         numbers.clear()
 
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
+        if items and size + len(line) > 0.9 * MAX_BODY:
+            flush()
         try:
             items.append(orjson.loads(line))
         except orjson.JSONDecodeError as error:
             raise AquinError(f"{name}, line {number}, is not JSON: {error}.") from None
         numbers.append(number)
+        size += len(line)
         if len(items) == MAX_EVENTS:
             flush()
     if items:
@@ -103,25 +129,50 @@ def load(storage: Storage, lines: Iterator[bytes], name: str) -> tuple[int, int]
     return new, known
 
 
-def collect_garbage(storage: Storage, *, days: float = 30, attempts: int = 20, dry_run: bool = False) -> Kept:
+def collect_garbage(
+    storage: Storage,
+    *,
+    days: float = DAYS,
+    attempts: int = ATTEMPTS,
+    dry_run: bool = False,
+    delete: Callable[[Sequence[int]], int] | None = None,
+    between: Callable[[], None] = lambda: None,
+) -> Kept:
     """Thin what is old, and drop bytes that no event names.
 
     Of attempts that ended more than `days` ago, a curve keeps `POINTS` points and the card its newest snapshot; of
-    attempts beyond the newest `attempts` of a card, only start and result stay. Starts, results and gaps always stay.
+    attempts beyond the newest `attempts` of a card, only start and result stay. A curve of more than `FULL` points is
+    thinned but for the newest of them, also while it grows. Starts, results and gaps always stay.
+
+    Args:
+        delete: removes events by cursor, where another thread than this one writes; returns how many.
+        between: called now and then; what it raises ends the work.
     """
+    delete = delete or storage.delete
     kept, limit = Kept(), time.time() - days * 86400
-    doomed: list[int] = []
     before: int | None = None
     while rows := storage.cards(None, 200, before=before):
         before = rows[-1][0]
         for _, row in rows:
+            between()
             for place, attempt in enumerate(reversed(row.attempts)):
-                folded = place >= attempts
-                if attempt.ended and (folded or attempt.received < limit):
-                    doomed += _superfluous(storage, row.room, row.card, attempt, folded)
-    kept.events = len(doomed) if dry_run else storage.delete(doomed)
-    _sweep_blobs(storage, kept, limit, dry_run)
+                doomed: list[int] = []
+                if attempt.ended and (place >= attempts or attempt.received < limit):
+                    doomed = _superfluous(storage, row.room, row.card, attempt, folded=place >= attempts)
+                elif attempt.events > FULL:
+                    doomed = _beyond(storage, row.room, row.card, attempt)
+                kept.events += len(doomed) if dry_run else delete(doomed) if doomed else 0
+    _sweep_blobs(storage, kept, limit, dry_run, between)
     return kept
+
+
+def _beyond(storage: Storage, room: str, card: str, attempt: Attempt) -> list[int]:
+    progress = storage.cursors(room, card, attempt.number, "card.progress")
+    old = progress[:-FULL]
+    if len(old) <= 2 * POINTS:
+        return []
+    held = _telling(storage, old)
+    return [cursor for cursor in old if cursor not in held]
 
 
 def _superfluous(storage: Storage, room: str, card: str, attempt: Attempt, folded: bool) -> list[int]:
@@ -136,14 +187,17 @@ def _superfluous(storage: Storage, room: str, card: str, attempt: Attempt, folde
 
 
 def _telling(storage: Storage, cursors: Sequence[int]) -> set[int]:
-    """First and last, and in each bucket the events with the least and the most of any quantity."""
-    bodies = storage.bodies(cursors)
-    points = {cursor: _point(body) for cursor, body in bodies.items()}
+    """The first, and in each bucket the last and the events with the least and the most of any quantity."""
+    points: dict[int, dict[str, Any]] = {cursor: {} for cursor in cursors}
+    for begin in range(0, len(cursors), 5_000):
+        bodies = storage.bodies(cursors[begin : begin + 5_000])
+        points |= {cursor: _point(body) for cursor, body in bodies.items()}
     names = {name for point in points.values() for name, value in point.items() if _finite(value)} - {"step", "tokens"}
-    size = max(1, math.ceil(len(cursors) * 2 * max(1, len(names)) / POINTS))
-    held = {cursors[0], cursors[-1]}
+    size = max(1, math.ceil(len(cursors) * (2 * len(names) + 1) / POINTS))
+    held = {cursors[0]}
     for begin in range(0, len(cursors), size):
         bucket = cursors[begin : begin + size]
+        held.add(bucket[-1])
         for name in names:
             values = {cursor: points[cursor][name] for cursor in bucket if _finite(points[cursor].get(name))}
             if values:
@@ -161,15 +215,16 @@ def _finite(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _sweep_blobs(storage: Storage, kept: Kept, limit: float, dry_run: bool) -> None:
+def _sweep_blobs(storage: Storage, kept: Kept, limit: float, dry_run: bool, between: Callable[[], None]) -> None:
     files = {path.name: path for path in Blobs(storage.blobs).all() if path.stat().st_mtime < limit}
-    if files:
-        for _, body in storage.every():
-            if b'"sha256"' in body:
-                text = body.decode()
-                for name in [name for name in files if name in text]:
-                    del files[name]
+    after = 0
+    while files and (rows := storage.naming_blobs(after, 1000)):
+        after = rows[-1][0]
+        between()
+        for _, body in rows:
+            for name in _HASHES.findall(body.decode()):
+                files.pop(name, None)
     for path in files.values():
         kept.blobs, kept.bytes = kept.blobs + 1, kept.bytes + path.stat().st_size
         if not dry_run:
-            path.unlink()
+            path.unlink(missing_ok=True)

@@ -64,9 +64,37 @@ CREATE TABLE tokens (
 ){strict}
 """
 
-SQLITE = [_FIRST.format(serial="INTEGER PRIMARY KEY", integer="INTEGER", real="REAL", strict=" STRICT")]
+# `graves`: deleted cards, and up to which attempt; `passed`: sequences that are settled though no event holds them.
+_SECOND = """
+CREATE TABLE graves (
+  room TEXT NOT NULL,
+  name TEXT NOT NULL,
+  attempt {integer} NOT NULL,
+  cursor {integer} NOT NULL,
+  PRIMARY KEY (room, name)
+){strict};
+CREATE INDEX graves_cursor ON graves (cursor);
+CREATE TABLE passed (
+  producer {integer} NOT NULL,
+  sequence {integer} NOT NULL,
+  PRIMARY KEY (producer, sequence)
+){strict};
+CREATE TABLE room_usage (
+  room TEXT PRIMARY KEY,
+  events {integer} NOT NULL,
+  bytes {integer} NOT NULL
+){strict};
+INSERT INTO room_usage
+  SELECT room, count(*), sum(octet_length(body)) FROM events JOIN cards ON cards.ordinal = events.card GROUP BY room
+"""
+
+_STEPS = (_FIRST, _SECOND)
+SQLITE = [
+    step.format(serial="INTEGER PRIMARY KEY", integer="INTEGER", real="REAL", strict=" STRICT") for step in _STEPS
+]
 POSTGRES = [
-    _FIRST.format(
+    step.format(
         serial="BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY", integer="BIGINT", real="DOUBLE PRECISION", strict=""
     )
+    for step in _STEPS
 ]

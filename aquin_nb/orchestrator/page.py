@@ -7,11 +7,15 @@ from pathlib import Path
 from fastapi import FastAPI, HTTPException, Response
 
 _HERE = Path(__file__).parent
+_STATIC = _HERE.parent / "widgets" / "static"
+VIEWS = ("align", "capture", "diff", "sweep", "tokens", "train", "trajectory")
+"""Kinds of views that a card can bring; the page loads the module of one when it is opened."""
 FILES = {
     "board.html": (_HERE / "page" / "board.html", "text/html; charset=utf-8"),
     "board.css": (_HERE / "page" / "board.css", "text/css; charset=utf-8"),
     "board.svg": (_HERE / "page" / "board.svg", "image/svg+xml"),
-    "board.js": (_HERE.parent / "widgets" / "static" / "board.js", "text/javascript; charset=utf-8"),
+    "board.js": (_STATIC / "board.js", "text/javascript; charset=utf-8"),
+    **{f"view-{kind}.js": (_STATIC / f"view-{kind}.js", "text/javascript; charset=utf-8") for kind in VIEWS},
 }
 """Told by name: no path is ever made of what a request says."""
 
@@ -34,6 +38,12 @@ def mount(app: FastAPI) -> None:
     @app.get("/board.js", include_in_schema=False)
     async def script() -> Response:
         return _file("board.js")
+
+    @app.get("/view-{kind}.js", include_in_schema=False)
+    async def view(kind: str) -> Response:
+        if kind not in VIEWS:
+            raise HTTPException(404, "There is no such view.")
+        return _file(f"view-{kind}.js")
 
 
 def _file(name: str) -> Response:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 try:
     import psycopg
-    from psycopg.errors import UniqueViolation
+    from psycopg.errors import DiskFull, UniqueViolation
     from psycopg_pool import ConnectionPool, PoolTimeout
 except ModuleNotFoundError as missing:
     from ..errors import AquinError
@@ -22,7 +22,7 @@ from ..home import home
 from .intake import Collision, Intake
 from .migrations import POSTGRES
 from .sql import Row, SqlStorage
-from .storage import StorageBusy, StorageError
+from .storage import StorageBusy, StorageError, StorageFull
 
 HOLD: Final = 0x6171756E  # an advisory lock of this number says that the database is served
 PATIENCE: Final = 1.0  # seconds in which the server notices that whoever held it has been killed
@@ -102,6 +102,10 @@ class PostgresStorage(SqlStorage):
             raise Collision from error
 
     def translated(self, error: BaseException) -> BaseException:
+        if isinstance(error, DiskFull):
+            return StorageFull(
+                "The database cannot be written right now: its disk is full. Free some space; nothing is lost."
+            )
         if isinstance(error, PASSING):
             return StorageBusy(f"The database cannot be written right now: {str(error).strip()}.")
         return error

@@ -35,7 +35,8 @@ class Taken(BaseModel):
     """What became of a batch. Everything accepted is on disk."""
 
     accepted: int
-    duplicates: int
+    duplicates: int = Field(description="events that change nothing: here already, or of a card that was deleted")
+    deleted: int = Field(default=0, description="of the duplicates, those of a card that was deleted")
     rejected: list[Refused]
     next: dict[str, int] = Field(description="per source, the last sequence before the first that is missing")
 
@@ -67,6 +68,9 @@ async def add(request: Request) -> Response:
         return Response(orjson.dumps(answer), 409, media_type="application/json")
     if grant.room is not None and any(event.room != grant.room for event in events):
         raise HTTPException(403, "This token is for another room.")
+    for room in {event.room for event in events}:
+        if (reason := board.keeper.full(room)) is not None:
+            raise HTTPException(507, reason, {"Retry-After": "30"})
     outcome = await asyncio.wrap_future(board.writer.add(events)) if events else Outcome()
     rejected = [{"index": one.position, "id": one.id, "reason": one.reason} for one in refused]
     if outcome.rejected:
@@ -78,6 +82,8 @@ async def add(request: Request) -> Response:
         "rejected": sorted(rejected, key=lambda one: one["index"]),  # type: ignore[arg-type, return-value]
         "next": outcome.next,
     }
+    if outcome.deleted:
+        answer["deleted"] = outcome.deleted
     return Response(orjson.dumps(answer), media_type="application/json")
 
 

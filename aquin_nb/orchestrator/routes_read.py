@@ -88,8 +88,12 @@ async def card(request: Request, card: str, room: Room = None) -> Response:
 
 @router.get("/v1/rooms")
 async def rooms(request: Request) -> dict[str, Any]:
-    """Rooms that this token sees, with their number of cards."""
+    """Rooms that this token sees, with their number of cards and what they hold."""
     board: Board = request.app.state.board
     grant = board.grant(request, "read")
-    found = await board.read(board.storage.rooms)
-    return {"rooms": [{"name": name, "cards": count} for name, count in found if grant.sees(name)]}
+    found = [row for row in await board.read(board.storage.rooms) if grant.sees(row[0])]
+    used = await board.read(board.storage.usage)
+    return {
+        "rooms": [{"name": name, "cards": count} for name, count in found],
+        "usage": {name: used[name]._asdict() for name, _ in found if name in used},
+    }

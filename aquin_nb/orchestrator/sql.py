@@ -12,9 +12,10 @@ from typing import Any
 from .envelope import Event
 from .fold import Attempt
 from .intake import Intake
-from .storage import DATABASE_SCHEMA, CardRow, Outcome, Producer, StorageError, TokenRow
+from .storage import DATABASE_SCHEMA, CardRow, Outcome, Producer, StorageError, TokenRow, Usage
 
 Row = tuple[Any, ...]
+_BURIED = "\n"  # begins the room of a deleted card whose events are being removed
 PRODUCER = "source, contiguous, highest, seen, gone, beat, pid, host, kernel, started_at, born, pending"
 
 
@@ -121,15 +122,80 @@ class SqlStorage(ABC):
             return bool(self.run("DELETE FROM tokens WHERE id = ? RETURNING id", (token_id,)))
 
     def delete(self, cursors: Sequence[int]) -> int:
-        removed = 0
+        removed: dict[int, list[int]] = {}
         with self.transaction():
             for some in _pieces(cursors):
                 sql = (
-                    f"DELETE FROM events WHERE cursor IN ({_marks(some)}) AND sequence <="
-                    " (SELECT contiguous FROM producers WHERE producers.ordinal = events.producer) RETURNING 1"
+                    f"DELETE FROM events WHERE cursor IN ({_marks(some)}) AND sequence <= (SELECT contiguous FROM"
+                    " producers WHERE producers.ordinal = events.producer) RETURNING card, octet_length(body)"
                 )
-                removed += len(self.run(sql, some))
-        return removed
+                for card, size in self.run(sql, some):
+                    removed.setdefault(card, []).append(size)
+            for some in _pieces(list(removed)):
+                sql = f"SELECT ordinal, room FROM cards WHERE ordinal IN ({_marks(some)})"
+                for card, room in self.run(sql, some):
+                    if not room.startswith(_BURIED):  # of a deleted card nothing is counted any more
+                        self.use(room, -len(removed[card]), -sum(removed[card]))
+        return sum(map(len, removed.values()))
+
+    def use(self, room: str, events: int, size: int) -> None:
+        """Count what a room holds, inside a transaction."""
+        self.run(
+            "INSERT INTO room_usage VALUES (?, ?, ?) ON CONFLICT (room) DO UPDATE SET"
+            " events = room_usage.events + excluded.events, bytes = room_usage.bytes + excluded.bytes",
+            (room, events, size),
+        )
+
+    def set_head(self, head: int) -> None:
+        """Keep the newest cursor, inside a transaction."""
+        self.run(
+            "INSERT INTO meta VALUES ('head', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", (str(head),)
+        )
+
+    def bury(self, room: str, card: str) -> int | None:
+        with self.transaction():
+            found = self.run("SELECT ordinal FROM cards WHERE room = ? AND name = ? AND name <> ''", (room, card))
+            if not found:
+                return None
+            ((ordinal,),) = found
+            ((newest,),) = self.run("SELECT max(attempt) FROM attempts WHERE card = ?", (ordinal,))
+            ((count, size),) = self.run("SELECT count(*), sum(octet_length(body)) FROM events WHERE card = ?", found[0])
+            cursor = self.head() + 1
+            self.run(
+                "INSERT INTO graves VALUES (?, ?, ?, ?) ON CONFLICT (room, name) DO UPDATE SET"
+                " attempt = excluded.attempt, cursor = excluded.cursor",
+                (room, card, newest, cursor),
+            )
+            self.use(room, -count, -(size or 0))
+            self.run("DELETE FROM attempts WHERE card = ?", found[0])
+            # Its number stays taken until all its events are gone, under a name that no card can have.
+            self.run("UPDATE cards SET room = ?, name = '' WHERE ordinal = ?", (f"{_BURIED}{ordinal}", ordinal))
+            self.set_head(cursor)
+        self._intake.forget()
+        return cursor
+
+    def sweep(self, limit: int) -> int:
+        with self.transaction():
+            found = self.run("SELECT ordinal FROM cards WHERE name = '' AND room LIKE ? LIMIT 1", (f"{_BURIED}%",))
+            if not found:
+                return 0
+            gone = self.run(
+                "DELETE FROM events WHERE cursor IN (SELECT cursor FROM events WHERE card = ? ORDER BY cursor LIMIT ?)"
+                " RETURNING producer, sequence",
+                (found[0][0], limit),
+            )
+            if len(gone) < limit:
+                self.run("DELETE FROM cards WHERE ordinal = ?", found[0])
+            ends: dict[int, int] = dict(self.run("SELECT ordinal, contiguous FROM producers"))
+            # Those behind a hole are remembered, or the hole would never close.
+            self.settle([(producer, sequence) for producer, sequence in gone if sequence > ends[producer]])
+        self._intake.forget()
+        return max(1, len(gone))
+
+    def settle(self, pairs: Iterable[tuple[int, int]]) -> None:
+        """Remember (producer, sequence) as done without an event, inside a transaction."""
+        for pair in pairs:
+            self.run("INSERT INTO passed VALUES (?, ?) ON CONFLICT DO NOTHING", pair)
 
     # -- reading --------------------------------------------------------------------------------------------------
 
@@ -203,8 +269,11 @@ class SqlStorage(ABC):
 
     def changed(self, room: str | None, after: int, limit: int) -> list[tuple[str, str, int]]:
         narrow, values = ("", [after]) if room is None else ("room = ? AND ", [room, after])
-        sql = f"SELECT room, name, last FROM cards WHERE {narrow}last > ? AND name <> '' ORDER BY last LIMIT ?"
-        return [(row[0], row[1], row[2]) for row in self.read(sql, [*values, limit])]
+        sql = (
+            f"SELECT room, name, last FROM cards WHERE {narrow}last > ? AND name <> '' UNION ALL"
+            f" SELECT room, name, cursor FROM graves WHERE {narrow}cursor > ? ORDER BY 3 LIMIT ?"
+        )
+        return [(row[0], row[1], row[2]) for row in self.read(sql, [*values, *values, limit])]
 
     def running(self) -> list[tuple[str, str, str]]:
         rows = self.read(
@@ -216,6 +285,13 @@ class SqlStorage(ABC):
     def rooms(self) -> list[tuple[str, int]]:
         rows = self.read("SELECT room, count(*) FROM cards WHERE name <> '' GROUP BY room ORDER BY room")
         return [(row[0], row[1]) for row in rows]
+
+    def naming_blobs(self, after: int, limit: int) -> list[tuple[int, bytes]]:
+        sql = "SELECT cursor, body FROM events WHERE cursor > ? AND body LIKE ? ORDER BY cursor LIMIT ?"
+        return [(cursor, body.encode()) for cursor, body in self.read(sql, (after, '%"sha256"%', limit))]
+
+    def usage(self) -> dict[str, Usage]:
+        return {row[0]: Usage(*row[1:]) for row in self.read("SELECT room, events, bytes FROM room_usage")}
 
     def producers(self, sources: Iterable[str] | None = None) -> dict[str, Producer]:
         if sources is None:

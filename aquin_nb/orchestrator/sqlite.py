@@ -14,7 +14,7 @@ from ..files import whole_file
 from .intake import Collision, Intake
 from .migrations import SQLITE
 from .sql import Row, SqlStorage
-from .storage import StorageBusy, StorageError
+from .storage import StorageBusy, StorageError, StorageFull
 
 OLDEST: Final = 3_051_003
 """SQLite before 3.51.3 can lose a write-ahead log that two connections reset at once."""
@@ -100,6 +100,10 @@ class SqliteStorage(SqlStorage):
             raise Collision from error
 
     def translated(self, error: BaseException) -> BaseException:
+        if isinstance(error, apsw.FullError):
+            return StorageFull(
+                "The database cannot be written right now: its disk is full. Free some space; nothing is lost."
+            )
         if isinstance(error, PASSING):
             return StorageBusy(f"The database cannot be written right now: {error}.")
         return error

@@ -12,7 +12,7 @@ from ..errors import AquinError
 from .envelope import Event
 from .fold import Attempt
 
-DATABASE_SCHEMA = 1
+DATABASE_SCHEMA = 2
 
 
 class StorageError(AquinError):
@@ -21,6 +21,10 @@ class StorageError(AquinError):
 
 class StorageBusy(AquinError):
     """The database cannot take events right now (full disk, restarting server); the sender keeps them and retries."""
+
+
+class StorageFull(StorageBusy):
+    """The same, for want of room on the disk."""
 
 
 class Conflict(NamedTuple):
@@ -36,7 +40,8 @@ class Outcome:
     """What became of one batch."""
 
     accepted: int = 0
-    duplicates: int = 0
+    duplicates: int = 0  # those that change nothing: here already, or of a card that was deleted
+    deleted: int = 0  # of the duplicates, those of a card that was deleted
     rejected: list[Conflict] = field(default_factory=list)
     next: dict[str, int] = field(default_factory=dict)  # per source, the last sequence before the first hole
     changed: set[tuple[str, str]] = field(default_factory=set)  # (room, card)
@@ -82,6 +87,13 @@ class TokenRow:
     expires: float | None = None
 
 
+class Usage(NamedTuple):
+    """What a room holds."""
+
+    events: int
+    bytes: int
+
+
 class Reader(Protocol):
     """Reads of what is committed; from any thread."""
 
@@ -110,7 +122,7 @@ class Reader(Protocol):
     def card(self, room: str, card: str) -> CardRow | None: ...
 
     def changed(self, room: str | None, after: int, limit: int) -> list[tuple[str, str, int]]:
-        """(room, card, cursor) of cards that have events behind a cursor, in the order of their newest event."""
+        """(room, card, cursor) of cards that have events, or were deleted, behind a cursor; in that order."""
         ...
 
     def running(self) -> list[tuple[str, str, str]]:
@@ -119,6 +131,14 @@ class Reader(Protocol):
 
     def rooms(self) -> list[tuple[str, int]]:
         """Rooms with their number of cards."""
+        ...
+
+    def naming_blobs(self, after: int, limit: int) -> list[tuple[int, bytes]]:
+        """As `events`, those that name a SHA-256 alone."""
+        ...
+
+    def usage(self) -> dict[str, Usage]:
+        """What each room holds."""
         ...
 
     def producers(self, sources: Iterable[str] | None = None) -> dict[str, Producer]: ...
@@ -153,6 +173,18 @@ class Storage(Reader, Protocol):
 
     def delete(self, cursors: Sequence[int]) -> int:
         """Remove events whose sequences every sender knows to be kept; how many were removed."""
+        ...
+
+    def bury(self, room: str, card: str) -> int | None:
+        """Delete a card for good: no event of an attempt up to its newest is kept from now on.
+
+        Returns:
+            the cursor of the deletion; None where there is no such card. `sweep` removes what it consisted of.
+        """
+        ...
+
+    def sweep(self, limit: int) -> int:
+        """Remove at most `limit` events of deleted cards; how many were removed, 0 when none is left."""
         ...
 
     def every(self, after: int = 0) -> Iterator[tuple[int, bytes]]:

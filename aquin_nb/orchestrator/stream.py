@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any, Final
 
 import orjson
@@ -12,7 +12,7 @@ from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from .board import Board
-from .bus import Subscription
+from .bus import Key, Subscription
 from .routes_read import Cursor, Room
 from .tokens import Grant
 
@@ -25,7 +25,8 @@ BACKLOG: Final = 500  # changed cards beyond which a viewer rather begins anew
 
 @router.get("/v1/stream")
 async def stream(request: Request, room: Room = None, after: Cursor | None = None) -> Response:
-    """Server-sent events: `card` with a whole card, `reset` when too much was missed; ids go into `Last-Event-ID`.
+    """Server-sent events: `card` with a whole card, `gone` with room and id of a deleted one, `reset` when too much was
+    missed; ids go into `Last-Event-ID`.
 
     A slow reader gets each card's newest state, never a backlog.
     """
@@ -74,7 +75,9 @@ async def _frames(board: Board, request: Request, grant: Grant, subscription: Su
             if keys:
                 began = time.monotonic()
                 views = await board.read(lambda keys=keys: board.views.several(keys))  # type: ignore[misc]
-                yield b"".join(b"event: card\ndata: %b\n\n" % orjson.dumps(view) for view in views)
+                frames = [b"event: card\ndata: %b\n\n" % orjson.dumps(view) for view in views]
+                frames += [b"event: gone\ndata: %b\n\n" % orjson.dumps(one) for one in _gone(keys, views)]
+                yield b"".join(frames)
                 if not subscription.waiting:
                     yield b"id: %d\nevent: seen\ndata: {}\n\n" % head
                 spent = time.monotonic() - began
@@ -83,6 +86,11 @@ async def _frames(board: Board, request: Request, grant: Grant, subscription: Su
                 yield b": ping\n\n"
     finally:
         board.bus.leave(subscription)
+
+
+def _gone(keys: Sequence[Key], views: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    there = {(view["room"], view["id"]) for view in views}
+    return [{"room": room, "id": card} for room, card in keys if (room, card) not in there and card]
 
 
 def _valid(board: Board, grant: Grant) -> bool:
@@ -108,7 +116,12 @@ async def changes(
         reset = subscription.overflown
         head, keys = board.bus.head, subscription.take(BACKLOG * 10)
         views = [] if reset else await board.read(lambda: board.views.several(keys))
-        answer: dict[str, Any] = {"cards": views, "next": max(after, head) if not reset else head, "reset": reset}
+        answer: dict[str, Any] = {
+            "cards": views,
+            "gone": [] if reset else _gone(keys, views),
+            "next": max(after, head) if not reset else head,
+            "reset": reset,
+        }
         return Response(orjson.dumps(answer), media_type="application/json")
     finally:
         board.bus.leave(subscription)

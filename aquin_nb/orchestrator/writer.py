@@ -41,7 +41,7 @@ class Writer:
     def __init__(self, storage: Storage, published: Callable[[set[tuple[str, str]], int], None]) -> None:
         self._storage, self._published = storage, published
         self._queue: queue.SimpleQueue[_Batch | _Call | None] = queue.SimpleQueue()
-        self._waiting, self._guard = 0, threading.Lock()
+        self._waiting, self._closed, self._guard = 0, False, threading.Lock()
         self._thread = threading.Thread(target=self._run, name="aquin-writer", daemon=True)
         self._thread.start()
 
@@ -51,23 +51,36 @@ class Writer:
         Raises:
             StorageBusy: too much waits already.
         """
+        future: Future[Outcome] = Future()
         with self._guard:
+            self._open()
             if self._waiting + len(events) > WAITING:
                 raise StorageBusy("More events are waiting than the database takes; send again in a moment.")
             self._waiting += len(events)
-        future: Future[Outcome] = Future()
-        self._queue.put(_Batch(events, future))
+            self._queue.put(_Batch(events, future))
         return future
 
     def call(self, work: Callable[[], T]) -> Future[T]:
-        """Any other write, in its turn."""
+        """Any other write, in its turn.
+
+        Raises:
+            StorageBusy: the server stops.
+        """
         future: Future[T] = Future()
-        self._queue.put(_Call(work, future))
+        with self._guard:
+            self._open()
+            self._queue.put(_Call(work, future))
         return future
+
+    def _open(self) -> None:
+        if self._closed:
+            raise StorageBusy("The board is stopping; send again once it serves.")
 
     def close(self) -> None:
         """Write what waits, and end."""
-        self._queue.put(None)
+        with self._guard:
+            self._closed = True
+            self._queue.put(None)
         self._thread.join(30)
 
     def _run(self) -> None:
