@@ -1,5 +1,6 @@
-// Bundles: one self-contained ES module per view into aquin_nb/widgets/static/, or the node tests with --tests.
-import { readdirSync, rmSync, statSync } from "node:fs";
+// Bundles: one self-contained ES module per view into aquin_nb/widgets/static/; the node tests with --tests; the gallery of
+// every view in every state with --gallery, into .gallery/ (open its index.html; it is in no wheel).
+import { mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import esbuild from "esbuild";
@@ -22,12 +23,19 @@ if (process.argv.includes("--tests")) {
     format: "esm",
     loader: { ".css": "text" },
   });
+} else if (process.argv.includes("--gallery")) {
+  const folder = join(here, ".gallery");
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, "index.html"), `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><body><script src="gallery.js"></script>`);
+  const common = { bundle: true, charset: "utf8", format: "iife", target: ["es2022"], loader: { ".css": "text" } };
+  await esbuild.build({ ...common, entryPoints: [join(here, "src", "gallery", "gallery.ts")], outdir: folder, minify: true, plugins: [minifiedCss(), samples()] });
+  await esbuild.build({ ...common, stdin: { contents: 'import axe from "axe-core"; globalThis.axe = axe;', resolveDir: here }, outfile: join(folder, "axe.js"), minify: true, legalComments: "inline" });
+  console.log(join(folder, "index.html"));
 } else {
   const options = {
     entryPoints: {
       monitor: join(here, "src", "monitor.ts"), // the anywidget, and `upgrade` for hosts of their own
       job: join(here, "src", "job.ts"), // the anywidget of any other job that runs
-      "result-train": join(here, "src", "entries", "train.ts"), // inlined after a finished training's static HTML
       board: join(here, "src", "board", "board.ts"), // the page of the orchestrator
       "result-table": join(here, "src", "entries", "table.ts"), // inlined after results shown as tables
       bridge: join(here, "src", "bridge.ts"), // the undisplayed widget through which results' views ask their kernel
@@ -59,7 +67,7 @@ if (process.argv.includes("--tests")) {
 /** Each other module of src/entries is the interactive view of one kind: view-<kind>.js. */
 function views() {
   const folder = join(here, "src", "entries");
-  const kinds = readdirSync(folder).map((name) => name.replace(/\.ts$/, "")).filter((kind) => kind !== "train" && kind !== "table");
+  const kinds = readdirSync(folder).map((name) => name.replace(/\.ts$/, "")).filter((kind) => kind !== "table");
   return Object.fromEntries(kinds.map((kind) => [`view-${kind}`, join(folder, `${kind}.ts`)]));
 }
 
@@ -72,6 +80,20 @@ function minifiedCss() {
         const { readFile } = await import("node:fs/promises");
         const { code } = await esbuild.transform(await readFile(path, "utf8"), { loader: "css", minify: true });
         return { contents: code.trim(), loader: "text", watchFiles: [path] };
+      });
+    },
+  };
+}
+
+/** "gallery:samples" is every samples.ts below src/. */
+function samples() {
+  return {
+    name: "samples",
+    setup(build) {
+      build.onResolve({ filter: /^gallery:samples$/ }, () => ({ path: "samples", namespace: "gallery" }));
+      build.onLoad({ filter: /.*/, namespace: "gallery" }, () => {
+        const found = readdirSync(join(here, "src"), { recursive: true }).filter((name) => /(^|[\\/])samples\.ts$/.test(name));
+        return { contents: found.sort().map((name) => `import ${JSON.stringify(join(here, "src", name))};`).join("\n"), resolveDir: here };
       });
     },
   };

@@ -1,11 +1,8 @@
 // Tables as columns: what a cell holds, in which order rows come, and which rows a filter leaves.
 
-export type Column = Float32Array | Float64Array | Int32Array | Uint8Array | Uint16Array | (string | null)[];
+import type { Column, Columns } from "./unpack.ts";
 
-export interface Columns {
-  rows: number;
-  columns: Record<string, Column>;
-}
+export type { Column, Columns } from "./unpack.ts";
 
 export interface Sort {
   column: string;

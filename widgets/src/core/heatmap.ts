@@ -2,10 +2,11 @@
 import type { Colours, MapName } from "./palette.ts";
 import { CanvasPlot, type Plot, type PlotOptions } from "./plot.ts";
 import type { Pen } from "./svg.ts";
+import type { Values } from "./unpack.ts";
 
 /** Rows × columns of values, row by row. NaN is a gap; in a Uint8Array 0 is a gap and 1 to 255 run from scale.low to scale.high. */
 export interface Grid {
-  values: Float32Array | Float64Array | Uint8Array;
+  values: Values;
   shape: readonly [number, number];
 }
 

@@ -1,0 +1,3 @@
+// The shared parts, each in its states: what views are made of, before any view.
+import "./samples/controls.ts";
+import "./samples/table.ts";
