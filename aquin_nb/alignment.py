@@ -11,9 +11,9 @@ import numpy as np
 
 from .cards import SaeAlignCard
 from .errors import DictionaryError, StoreError
+from .exploring import Explored
 from .files import whole_file, write_json
 from .records import read_card, write_card, write_frame
-from .results import Result
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +28,7 @@ ARRAYS, MAP = "arrays.npz", "map.json"
 INTEGERS = ("partner", "nearest", "second", "parent")
 
 
-class SaeAlign(Result):
+class SaeAlign(Explored):
     """Two dictionaries, a and b, matched one to one.
 
     Attributes:

@@ -89,7 +89,7 @@ def find_top_texts(
             if texts is not None and model is not None:
                 batches = text_batches(model, texts, sae)
             else:
-                batches = store_batches(_site(activations, sae))
+                batches = store_batches(site_of(activations, sae))
             frame = top_passages(sae, batches, features, model=model, top=top, window=window, control=control)
             for a, b in pairs:
                 own = a if side == "a" else b
@@ -102,8 +102,12 @@ def find_top_texts(
     return TopTexts(whole.sort_values(["a", "side", "rank"], kind="stable", ignore_index=True), pairs, names)
 
 
-def _site(given: Any, sae: SparseAutoencoder) -> Any:
-    """The store's site that a dictionary reads."""
+def site_of(given: Any, sae: SparseAutoencoder) -> Any:
+    """The store's site that a dictionary reads.
+
+    Raises:
+        StoreError: no store, whose rows know their tokens.
+    """
     from .engine.activations.store import Store
 
     if isinstance(given, str | Path):

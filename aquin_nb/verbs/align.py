@@ -14,6 +14,7 @@ from torch import Tensor
 from .. import home
 from ..alignment import SaeAlign
 from ..cards import AlignedFeature, AlignThresholds, FeaturePair, Neighbour, SaeAlignCard
+from ..collection import Activations
 from ..control import Control
 from ..engine.activations.store import Store
 from ..engine.analysis.align import Alignment, On, Sample, align
@@ -28,6 +29,7 @@ from ..jobs import Job
 from ..progress import visible
 from ..records import dictionary_ref
 from ..results import SaeTrain
+from ..telling import told_alone
 from .sources import Rows, open_rows
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ def as_dictionary(given: SparseAutoencoder | SaeTrain | Job[SaeTrain] | str | Pa
     return load_dictionary(given)
 
 
+@told_alone("sae.align", "saeAlign")
 def sae_align(
     a: SparseAutoencoder | SaeTrain | str | Path,
     b: SparseAutoencoder | SaeTrain | str | Path,
@@ -81,7 +84,8 @@ def sae_align(
         activations: rows to encode with both, which tells the dead features: a float tensor [n, d_in], or an activation
             store or a capture (folder or result). Of a store of several sites each dictionary reads its own. Needed for
             "firings".
-        texts, model: instead of activations, texts to run through a loaded model.
+        texts, model: instead of activations, texts to run through a loaded model. With activations, a model reads their
+            tokens for the passages that the explorer shows.
         rows: how many of them to encode.
         max_features: match only the first that many of each.
         thresholds: where one class ends and the next begins: `Thresholds`, or a dict of some of its fields; its
@@ -119,6 +123,8 @@ def sae_align(
     frames = {"features_a": found.features_a, "features_b": found.features_b, "pairs": found.pairs}
     result = SaeAlign(folder, card, frames, _arrays(found), (left, right))
     result.write()
+    if texts is not None or isinstance(activations, str | Path | Store | Activations):
+        result.explore(activations, texts=texts, model=model)
     return result
 
 
@@ -271,4 +277,8 @@ def _arrays(found: Alignment) -> dict[str, np.ndarray]:
         arrays |= {f"nearest_{side}": ids, f"similarity_{side}": cosines.astype(np.float32)}
     if (of := found.clusters) is not None:
         arrays |= {"clusters": of.mean_cosine, "sizes_a": of.sizes_a, "sizes_b": of.sizes_b}
+        for side, features, labels in (("a", found.features_a, of.of_a), ("b", found.features_b, of.of_b)):
+            cluster = np.full(len(features), -1, np.int16)
+            cluster[features["nearest"].notna().to_numpy()] = labels
+            arrays[f"cluster_{side}"] = cluster
     return arrays

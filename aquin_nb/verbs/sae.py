@@ -312,7 +312,7 @@ class SaeVerbs:
             DictionaryError, StoreError, ProbeError, OutOfMemory, OutputError: as `sae_align`.
         """
         left, right = (self._session.bound()[0], a) if b is None else (a, b)
-        model = None if texts is None else self._session.model
+        model = self._session.model
         return sae_align(
             left, right, on=on, activations=activations, texts=texts, model=model, rows=rows, max_features=max_features,
             thresholds=thresholds, time_limit=time_limit, name=name, output=output,

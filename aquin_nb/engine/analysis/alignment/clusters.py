@@ -17,11 +17,13 @@ MEMBERS = 8  # a cluster for every so many features
 @dataclass(frozen=True)
 class Clusters:
     """mean_cosine: float32 [k, k], mean cosine between features of a in cluster i and of b in cluster j. sizes_a,
-    sizes_b: int64 [k]."""
+    sizes_b: int64 [k]. of_a, of_b: int16 [n_a], [n_b], the cluster of each row."""
 
     mean_cosine: np.ndarray
     sizes_a: np.ndarray
     sizes_b: np.ndarray
+    of_a: np.ndarray
+    of_b: np.ndarray
 
 
 def cluster(A: Tensor, B: Tensor) -> Clusters:
@@ -42,7 +44,8 @@ def cluster(A: Tensor, B: Tensor) -> Clusters:
         torch.zeros_like(centres).index_add_(0, of, X) / size.clamp(min=1)[:, None]
         for of, X, size in zip((of_a, of_b), (A, B), sizes, strict=True)
     ]
-    return Clusters((means[0] @ means[1].T).numpy(), sizes[0].numpy(), sizes[1].numpy())
+    labels = [of.numpy().astype(np.int16) for of in (of_a, of_b)]
+    return Clusters((means[0] @ means[1].T).numpy(), sizes[0].numpy(), sizes[1].numpy(), *labels)
 
 
 def _nearest(X: Tensor, centres: Tensor) -> Tensor:

@@ -1,0 +1,174 @@
+// The map: a against b in an order of choice, coarse from what is embedded, sharp from the kernel.
+import { choice, type Control } from "../core/controls.ts";
+import { h, setText } from "../core/dom.ts";
+import { heatmap, TILE, type Grid, type Heatmap, type HeatScale } from "../core/heatmap.ts";
+import type { Shell } from "../core/shell.ts";
+import { clusterPicture } from "./data.ts";
+import { fixed } from "./features.ts";
+import type { Explorer } from "./state.ts";
+
+const ORDERS: Record<string, string> = {
+  matching: "matching: partners on the diagonal, the most similar first",
+  class: "class, then similarity",
+  index: "feature number",
+  clusters: "cluster of directions",
+  means: "clusters, mean cosine",
+};
+
+interface Order {
+  a: Int32Array;
+  b: Int32Array;
+  place: { a: Int32Array; b: Int32Array };
+}
+
+export interface AlignmentMap {
+  readonly element: HTMLElement;
+  readonly heat: Heatmap;
+  /** Go to the pair in focus. */
+  reveal(): void;
+}
+
+export function alignmentMap(explorer: Explorer, shell: Shell): AlignmentMap {
+  const { map, card } = explorer.data;
+  const word = card.on === "firings" ? "correlation" : "cosine";
+  const orders = new Map<string, Promise<Order | null>>();
+  let name = map.matching ? "matching" : "means";
+  let known: Order | null = null;
+  const told = h("div", { class: "told", role: "status" });
+  const where = h("button", { type: "button" }, "Show the pair");
+  where.addEventListener("click", () => reveal());
+  let picker: Control<string> | null = null;
+  const bar = h("div", { class: "filters" });
+
+  const full: HeatScale = { low: -1, high: 1, map: "diverging", label: `largest ${word} of a block`, text: fixed };
+  const blocks = (): Grid => map.matching ?? { values: new Uint8Array(1), shape: [1, 1] };
+  const heat = heatmap({
+    surface: shell,
+    label: `a against b, ${word}s`,
+    height: 460,
+    shape: map.shape,
+    overview: blocks(),
+    scale: full,
+    xLabel: `features of b`,
+    yLabel: `features of a`,
+    rowName: (row) => named("a", row),
+    colName: (col) => named("b", col),
+    onPick: ({ row, col }) => {
+      const [a, b] = [known?.a[row], known?.b[col]];
+      if (a !== undefined && b !== undefined) explorer.focus({ a, b });
+      else setText(told, explorer.live ? "The order is still on its way." : "Which features lie here is known with a kernel only.");
+    },
+    onError: (error) => shell.fail(error),
+  });
+  const element = h("div", {}, bar, heat.element, told);
+
+  function named(side: "a" | "b", place: number): string {
+    const feature = known?.[side][place];
+    return feature === undefined ? `${side}, place ${place}` : `${side} ${feature}`;
+  }
+
+  const tile = (order: string) => async (level: number, row: number, col: number, signal: AbortSignal): Promise<Grid> => {
+    const block = 2 ** level;
+    const at = { row: row * TILE * block, col: col * TILE * block };
+    const answer = await explorer.source.ask<{ values: Grid; why: string }>("tile", { order, ...at, block, height: TILE, width: TILE }, signal);
+    if (answer.why !== explorer.mapWhy) {
+      explorer.mapWhy = answer.why;
+      tell();
+    }
+    return answer.values;
+  };
+
+  const fetchOrder = (order: string): Promise<Order | null> => {
+    const found = orders.get(order);
+    if (found) return found;
+    const listed = order === "matching" ? map.listed : undefined;
+    if (!listed && !explorer.live) return Promise.resolve(null);
+    const asked = (listed ? Promise.resolve(listed) : explorer.source.ask<{ a: Int32Array; b: Int32Array }>("order", { order })).then(
+      ({ a, b }) => ({ a, b, place: { a: inverse(a, explorer.data.a.total), b: inverse(b, explorer.data.b.total) } }),
+      (error: unknown) => {
+        orders.delete(order);
+        shell.fail(error);
+        return null;
+      },
+    );
+    orders.set(order, asked);
+    return asked;
+  };
+
+  const offered = () => [
+    ...(map.matching ? ["matching"] : []),
+    ...(explorer.live ? map.orders.filter((order) => order !== "matching") : []),
+    ...(map.clusters ? ["means"] : []),
+  ];
+
+  const tools = () => {
+    const names = offered();
+    if (!names.includes(name)) name = names[0] ?? "matching";
+    const options = names.map((value) => ({ value, label: ORDERS[value] ?? value }));
+    picker = choice({ label: "Order", options, value: name, onChange: (next) => void show(next) });
+    bar.replaceChildren(picker.element, where);
+  };
+
+  const show = async (next: string) => {
+    name = next;
+    known = null;
+    if (next === "means" && map.clusters) {
+      const { most } = map.clusters;
+      const scale: HeatScale = { low: -most, high: most, map: "diverging", label: "mean cosine of two clusters", text: fixed };
+      heat.set({ overview: clusterPicture(map.clusters), scale, tile: undefined as never });
+      marks();
+      tell();
+      return;
+    }
+    const overview = next === "matching" ? blocks() : await explorer.source.ask<{ values: Grid }>("overview", { order: next }).then(({ values }) => values);
+    if (name !== next) return;
+    heat.set({ overview, scale: full, tile: (explorer.live ? tile(next) : undefined) as never });
+    known = await fetchOrder(next);
+    if (name !== next) return;
+    marks();
+    heat.redraw();
+    tell();
+  };
+
+  const spot = () => {
+    const { a, b } = explorer.pair;
+    if (!known || a === null || b === null) return null;
+    const [row, col] = [known.place.a[a] ?? -1, known.place.b[b] ?? -1];
+    return row < 0 || col < 0 ? null : { row, col };
+  };
+  const marks = () => {
+    const at = spot();
+    heat.mark(at ? [at] : []);
+    where.disabled = !at;
+  };
+  const reveal = () => {
+    const at = spot();
+    if (at) heat.goto(at.row, at.col);
+  };
+  const tell = () => {
+    const left = { a: explorer.data.a.total - map.shape[0], b: explorer.data.b.total - map.shape[1] };
+    const out = left.a + left.b > 0 ? `${left.a} features of a and ${left.b} of b took no part and are not on it.` : "";
+    const coarse = explorer.live ? explorer.mapWhy : name === "means" ? "" : "Zooming in on single pairs needs the kernel.";
+    setText(told, [out, coarse].filter(Boolean).join(" "));
+  };
+
+  const refresh = () => {
+    tools();
+    show(name).catch((error: unknown) => shell.fail(error));
+  };
+  explorer.on("pair", marks);
+  explorer.on("lane", refresh);
+  explorer.on("map", () => {
+    tell();
+    refresh();
+  });
+  refresh();
+  return { element, heat, reveal };
+}
+
+/** Place of each feature; -1 for those that are not on the map. */
+function inverse(order: Int32Array, total: number): Int32Array {
+  const place = new Int32Array(total).fill(-1);
+  order.forEach((feature, at) => (place[feature] = at));
+  return place;
+}
