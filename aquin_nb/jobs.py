@@ -140,6 +140,11 @@ class Job(Generic[T]):
         """Give the job a face: an object whose `display()` shows it live in a cell."""
         self._face = face
 
+    @property
+    def face(self) -> Any:
+        """What `show_as` was given."""
+        return self._face
+
     def _ipython_display_(self) -> None:
         if self._face is not None:
             self._face.display()

@@ -7,6 +7,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .cards import SaeTrainCard, TrainMetrics
@@ -164,7 +165,16 @@ class LiveTraining(Live):
     def __init__(self, job: Job[SaeTrain], card: SaeTrainCard) -> None:
         self.card = card
         self.points: list[tuple[Any, ...]] = []
+        self.again: Callable[[], LiveTraining] | None = None
+        """Goes on with the training when it was stopped; without it a resume works from what is on disk alone."""
+        self._result: SaeTrain | None = None
         super().__init__(job)
+
+    def state(self) -> tuple[SaeTrainCard, list[tuple[Any, ...]]]:
+        """The card and the logged points as they are now."""
+        with self._lock:
+            self._refresh()
+            return self.card.model_copy(), list(self.points)
 
     def point(self, point: tuple[Any, ...], density: list[int] | None = None) -> None:
         """Take a logged point; called from the training thread.
@@ -216,9 +226,13 @@ class LiveTraining(Live):
     def _make(self) -> Any:
         import numpy as np
 
+        from .earlier import Earlier
+        from .widgets.bridge import bridge
         from .widgets.monitor import TrainingMonitor
 
-        monitor = TrainingMonitor(self.card, on_cancel=self.job.cancel)
+        bridge()  # made now: what stays when the job ends is shown from its thread
+        earlier = Earlier(self.card, self.job.output.parent if self.job.output is not None else None)
+        monitor = TrainingMonitor(self.card, on_cancel=self.job.cancel, answers=earlier.answers())
         if self.points:
             monitor.push(np.asarray(self.points, dtype=np.float64))
         return monitor
@@ -237,10 +251,20 @@ class LiveTraining(Live):
             self.card.finish(self.job.status, self.job.error)
 
     def _html(self) -> str:
-        from .widgets.html import result_html
-
         self._close_card()
-        return result_html(self.card, {"history": history_frame(self.points)})
+        if self._result is None:
+            self._result = SaeTrain(self._place(), self.card, history_frame(self.points))
+            self._result._again = self.again
+        return self._result._html_here()
+
+    def _place(self) -> Path:
+        """Where the dictionary is, or was to be."""
+        written = [one.path for one in self.card.artifacts if one.role == "dictionary"]
+        if written:
+            return Path(written[0])
+        if self.card.checkpoint is not None:
+            return Path(self.card.checkpoint.path).parent.with_suffix(".pt")
+        return self.job.output or Path(self.card.name)
 
 
 class Together:

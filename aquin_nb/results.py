@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from .comparison import CaptureComparison
     from .engine.activations.captured import CaptureData
     from .engine.sae import SparseAutoencoder
+    from .live import LiveTraining
     from .widgets.desk import Handler
     from .widgets.selection import Selection
     from .widgets.views.capture import CaptureView
@@ -185,6 +187,7 @@ class SaeTrain(Result):
         self, path: Path, card: SaeTrainCard, history: pd.DataFrame, dictionary: SparseAutoencoder | None = None
     ) -> None:
         self.path, self.card, self.history, self._dictionary = path, card, history, dictionary
+        self._again: Callable[[], LiveTraining] | None = None
 
     @property
     def dictionary(self) -> SparseAutoencoder:
@@ -193,6 +196,30 @@ class SaeTrain(Result):
 
             self._dictionary = load_dictionary(self.path)
         return self._dictionary
+
+    @property
+    def resumable(self) -> bool:
+        """Whether it was stopped and can be gone on with from its last checkpoint."""
+        kept = self.card.checkpoint
+        return self.card.status in ("cancelled", "failed") and kept is not None and Path(kept.path).exists()
+
+    def go_on(self) -> LiveTraining:
+        """Go on with a training that was stopped, in a thread of its own; its view's Resume button does this."""
+        if self._again is not None:
+            return self._again()
+        from .verbs.bare import resumed
+
+        return resumed(self.path)
+
+    def _view(self) -> tuple[str, dict[str, Any]] | None:
+        from .widgets.views.train import train_data
+
+        return "train", train_data(self.card, self.history, resumable=self.resumable)
+
+    def _answers(self) -> dict[str, Handler]:
+        from .earlier import training_answers
+
+        return training_answers(self)
 
     @property
     def verdict(self) -> str:

@@ -171,11 +171,14 @@ class Shown(ABC):
         return self.summary()
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"text/plain": self.summary(), "text/html": self._html_here()}
+
+    def _html_here(self) -> str:
+        """As HTML whose view finds this kernel, where there is one."""
         from .widgets.bridge import bridge
 
         kernel = bridge()
-        address = kernel.serve(self._served) if kernel is not None else None
-        return {"text/plain": self.summary(), "text/html": self._page(address)}
+        return self._page(kernel.serve(self._served) if kernel is not None else None)
 
 
 def link(a: Shown, b: Shown) -> Callable[[], None]:

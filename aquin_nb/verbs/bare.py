@@ -21,6 +21,7 @@ from ..jobs import Job, JobQueue
 from ..live import LiveTraining, Together
 from ..progress import attend
 from ..results import SaeTrain
+from ..telling import tell_job
 from .devices import compute_device
 from .resuming import device_again, resume_rows, resumed_card, resumed_config, saved_state
 from .sources import Rows, open_rows
@@ -98,6 +99,23 @@ def sae_resume(output: str | Path, activations: Any = None, *, config: Config | 
 
     >>> sae_resume("runs/sae.pt")   # doctest: +SKIP
     """
+    job, training = _resuming(output, activations, config)
+    results: SaeTrain = _done(job, [training], several=False)
+    return results
+
+
+def resumed(output: str | Path) -> LiveTraining:
+    """Begin to go on with a stopped training, as `sae_resume` does, and return its face at once.
+
+    Raises:
+        StoreError: as `sae_resume`.
+    """
+    job, training = _resuming(output)
+    _begin(job, training)
+    return training.live
+
+
+def _resuming(output: str | Path, activations: Any = None, config: Config | None = None) -> tuple[Job[Any], Training]:
     if not isinstance(output, str | Path) or not Path(output).name:
         raise StoreError(f"output is the .pt that the training was to write, not {output!r}.")
     path = Path(output).expanduser()
@@ -117,8 +135,7 @@ def sae_resume(output: str | Path, activations: Any = None, *, config: Config | 
         training = Training(settings, cfg, rows, path, LiveTraining(job, card), resume=state, sources=sources)
         del state  # the training's alone: its tensors are a second copy of everything
         places.hand_over(job)
-    results: SaeTrain = _done(job, [training], several=False)
-    return results
+    return job, training
 
 
 def require_columns(rows: Rows, cfg: SaeConfig) -> None:
@@ -195,6 +212,13 @@ def _plan(job: Job[Any], plans: Sequence[tuple[Rows, TrainConfig]], places: Plac
     return trainings
 
 
+def _begin(job: Job[Any], training: Training) -> None:
+    # A run without a name is known by its cell; one that goes on, by the name of what it goes on with.
+    name = training.config.name or (training.cfg.name if training.resume is not None else "")
+    tell_job(job, "sae.train", "saeTrain", name or "")
+    JobQueue("training").add(job)
+
+
 def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
@@ -207,6 +231,6 @@ def _done(job: Job[Any], trainings: Sequence[Training], several: bool) -> Any:
             others = [name for name in names if name != training.cfg.name]
             training.notes.append(f"Trained in one pass with {_few(others)}: a cancel stops all of them.")
         job.show_as(Together([training.live for training in trainings]))
-    JobQueue("training").add(job)
+    _begin(job, trainings[0])
     results = attend(job)
     return results if several else results[0]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .. import home
 from ..cards import Artifact, CorpusRef, SaeTrainCard
@@ -118,6 +119,7 @@ def session_train(
     job: Job[SaeTrain] = Job(f"train {name}", lambda control: plan.run(control, live), stages, path)
     job.card = card
     live = LiveTraining(job, card)
+    live.again = _going_on(session, name, path, cfg) if path == usual else None
     with Places() as places:
         places.take(path)
         require_free(path)  # again: it may have been taken meanwhile
@@ -198,11 +200,18 @@ def session_resume(
         job: Job[SaeTrain] = Job(f"train {cfg.name}", work, STAGES, path)
         job.card = card
         live = LiveTraining(job, card)
+        live.again = _going_on(session, name, path, cfg)
         judge = _judge(session.model, rows, quick=False)
         training = Training(settings, cfg, rows, path, live, resume=state, sources=sources, judge=judge)
         places.hand_over(job)
     session.jobs.add(job)
     return job
+
+
+def _going_on(session: Session, name: str, path: Path, cfg: SaeConfig) -> Callable[[], LiveTraining]:
+    """Resumes the training called `name` as a person would, so that the session's queue and its board know of it."""
+    layer = cfg.layer if path.stem == f"sae_layer{cfg.layer}" else cfg.hook
+    return lambda: cast("LiveTraining", session.sae.resume(name, layer=layer).face)
 
 
 def _stopped(session: Session, name: str, layer: int | str | None) -> Path:

@@ -7,11 +7,9 @@ VS Code, a file on disk) the same view as the live widget takes its place, with 
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from typing import Any, Final
 
-import numpy as np
 import pandas as pd
 
 from ..cards import (
@@ -29,12 +27,13 @@ from ..errors import AquinError
 from . import parts, snapshots
 from .align import align_snapshot
 from .assets import bundle
-from .decimate import keep_rows
+from .curves import kept_rows, wire
 from .diff import diff_snapshot
-from .protocol import COLUMNS, METRICS
 from .tables import table
 from .text import esc, script_json
 from .trajectory import trajectory_snapshot
+from .view_page import view_html
+from .views.train import EMBEDDED_POINTS, train_data
 
 FRAMES: Final = {
     "saeTrain": "history",
@@ -46,8 +45,6 @@ FRAMES: Final = {
     "saeAlign": "pairs",
 }
 """The frame that each kind of result may show beside its card."""
-
-EMBEDDED_POINTS = 700  # 82 kB of base64; more points than a chart has pixels
 
 
 def result_html(card: Card, frames: Mapping[str, pd.DataFrame] | None = None, *, live: bool = True) -> str:
@@ -115,20 +112,11 @@ def upgradable_tables(body: str, live: bool) -> str:
 def _train(card: SaeTrainCard, history: pd.DataFrame | None, live: bool) -> str:
     kept = None
     if history is not None:
-        points = history[list(COLUMNS)].to_numpy(np.float64).T
-        rows = keep_rows(points[0], points[[COLUMNS.index(name) for name in METRICS]], EMBEDDED_POINTS)
-        kept = history.iloc[rows]
+        points = wire(history)
+        kept = history.iloc[kept_rows(points, EMBEDDED_POINTS)]
         card = card.model_copy(update={"history_points": max(card.history_points, points.shape[1])})
-    static = snapshots.train(card, kept) + snapshots.train_details(card)
-    data = {"card": card.model_dump(mode="json"), "curve": _curve(kept)} if live else ""
-    return _upgradable("train", static, data, "result-train.js", live)
-
-
-def _curve(history: pd.DataFrame | None) -> str:
-    """Base64 of column-major little-endian float64 [11, rows]."""
-    if history is None:
-        return ""
-    return base64.b64encode(history[list(COLUMNS)].to_numpy("<f8").T.tobytes()).decode("ascii")
+    static = f'<div style="{parts.BOX}">{snapshots.train(card, kept)}{snapshots.train_details(card)}</div>'
+    return view_html("train", train_data(card, history), static) if live else static
 
 
 def _upgradable(kind: str, static: str, data: Any, script: str, live: bool) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -14,16 +14,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..cards import SaeTrainCard
 from .base import AquinWidget
-from .decimate import keep_rows
+from .curves import elapsed, thinned
+from .desk import Desk, Handler, Served
 from .pace import Coalescer
-from .protocol import BEAT_SECONDS, COLUMNS, MAX_POINTS, METRICS
+from .protocol import BEAT_SECONDS, COLUMNS, MAX_POINTS, WIRE
+from .views.train import MOST_OTHERS, other, points_answer
 
 CURVE_POINTS: Final = 600  # in the synced trait, which a saved notebook may carry
 RATE: Final = 20.0  # messages a second; a notebook server sends in bursts above about 25
 UNHEARD_POINTS: Final = 1000  # in the snapshots sent before the first hello came through
 UNHEARD_SECONDS: Final = 1.0
 
-_METRIC_ROWS = [COLUMNS.index(name) for name in METRICS]
+_TOKENS, _RATE, _SECONDS = (WIRE.index(name) for name in ("tokens", "tokens_per_second", "seconds"))
 _OVER = ("completed", "failed", "cancelled")
 
 
@@ -45,12 +47,18 @@ class TrainingMonitor(AquinWidget):
     """The card as JSON: at the start, and again when the run is over."""
 
     curve = t.Bytes(b"").tag(sync=True)
-    """Up to 600 points as column-major little-endian float64 [11, points], set when the run is over."""
+    """Up to 600 points as column-major little-endian float64 [12, points] (`protocol.WIRE`), set when it is over."""
 
-    def __init__(self, card: SaeTrainCard, on_cancel: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        card: SaeTrainCard,
+        on_cancel: Callable[[], None] | None = None,
+        answers: Mapping[str, Handler] | None = None,
+    ) -> None:
+        """`answers`: what views may ask beside the points themselves, such as earlier trainings."""
         self._lock = threading.Lock()  # guards what push and update change
         self._sending = threading.Lock()  # one message at a time, in the order of their numbers
-        self._points: NDArray[np.float64] = np.empty((len(COLUMNS), 256))
+        self._points: NDArray[np.float64] = np.empty((len(WIRE), 256))
         self._rows = 0
         self._sent_rows = 0
         self._seq = -1
@@ -71,6 +79,8 @@ class TrainingMonitor(AquinWidget):
             idle_seconds=BEAT_SECONDS,
             on_error=lambda error: self.fail(error, "sending to the notebook"),
         )
+        served = Served({**(answers or {}), "points": points_answer(self._columns)})
+        self._desk = Desk(self.send, lambda _view: served, self.fail)
         self.on_msg(self._receive)
 
     def push(self, points: ArrayLike) -> None:
@@ -114,10 +124,20 @@ class TrainingMonitor(AquinWidget):
             self._kept = data
         self._pace.mark()
 
+    def compare(self, *trainings: Any) -> None:
+        """Draw other trainings behind this one, in every view; without any, take them away.
+
+        Args:
+            trainings: results of `train`, up to seven; more than that cannot be told apart.
+
+        >>> monitor.compare(before)                                              # doctest: +SKIP
+        """
+        self._desk.push("", "others", [other(one.card, one.history) for one in trainings[:MOST_OTHERS]])
+
     @property
     def history(self) -> pd.DataFrame:
         """All points so far, one row each, float64 columns as in `push`."""
-        return pd.DataFrame(self._columns().T.copy(), columns=list(COLUMNS))
+        return pd.DataFrame(self._columns()[: len(COLUMNS)].T.copy(), columns=list(COLUMNS))
 
     def to_html(self, *, live: bool = True) -> str:
         """The run as it stands, as HTML that needs no kernel (see `html.result_html`)."""
@@ -132,6 +152,7 @@ class TrainingMonitor(AquinWidget):
         """Close the widget and end its thread."""
         if hasattr(self, "_pace"):
             self._pace.close()
+            self._desk.close()
         super().close()
 
     def _append(self, columns: NDArray[np.float64]) -> None:
@@ -140,15 +161,18 @@ class TrainingMonitor(AquinWidget):
         added = columns.shape[1]
         if kept < self._rows or kept + added > self._points.shape[1]:
             # Never in place: a message that is being packed still reads the old rows.
-            grown = np.empty((len(COLUMNS), max(kept + added, 2 * self._points.shape[1])))
+            grown = np.empty((len(WIRE), max(kept + added, 2 * self._points.shape[1])))
             grown[:, :kept] = self._points[:, :kept]
             self._points = grown
-        self._points[:, kept : kept + added] = columns
+        before = self._points[:, kept - 1] if kept else np.zeros(len(WIRE))
+        seconds = elapsed(columns[_TOKENS], columns[_RATE], before[_TOKENS], before[_RATE])
+        self._points[: len(COLUMNS), kept : kept + added] = columns
+        self._points[_SECONDS, kept : kept + added] = before[_SECONDS] + seconds
         self._rows = kept + added
         self._sent_rows = min(self._sent_rows, kept)
 
     def _columns(self) -> NDArray[np.float64]:
-        """[11, rows]; rows already there never change, so the view stays right while others append."""
+        """[12, rows]; rows already there never change, so the view stays right while others append."""
         with self._lock:
             return self._points[:, : self._rows]
 
@@ -182,11 +206,11 @@ class TrainingMonitor(AquinWidget):
             message: dict[str, Any] = {"type": "snapshot" if whole else "append", "seq": self._seq, **state}
             if whole:
                 self._last_whole = now
-                message |= {"columns": list(COLUMNS), "card": card}
+                message |= {"columns": list(WIRE), "card": card}
             else:
                 message["card"] = {name: value for name, value in card.items() if self._sent_card.get(name) != value}
             limit = UNHEARD_POINTS if whole and unheard else MAX_POINTS
-            columns = _thinned(columns, limit)
+            columns = thinned(columns, limit)
             self._sent_card = card
             message["rows"] = columns.shape[1]
             self.send(message, buffers=[_packed(columns)])
@@ -209,11 +233,12 @@ class TrainingMonitor(AquinWidget):
         """Put the end into synced traits: what a saved widget state can still draw."""
         with self.hold_sync():
             self.summary = self._card
-            self.curve = _packed(_thinned(self._columns(), CURVE_POINTS))
+            self.curve = _packed(thinned(self._columns(), CURVE_POINTS))
 
     def _receive(self, _widget: object, content: Any, _buffers: object) -> None:
         """Messages from a view; they come on the main thread or on a subshell's."""
         kind = content.get("type") if isinstance(content, dict) else None
+        self._desk.receive(content)
         try:
             if kind == "hello":
                 with self._lock:
@@ -235,10 +260,6 @@ def _not_logged_again(steps: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which of the points stay when every later point replaces those from its step on."""
     later = np.minimum.accumulate(steps[::-1])[::-1]
     return np.append(steps[:-1] < later[1:], True)
-
-
-def _thinned(columns: NDArray[np.float64], limit: int) -> NDArray[np.float64]:
-    return columns[:, keep_rows(columns[0], columns[_METRIC_ROWS], limit)]
 
 
 def _packed(columns: NDArray[np.float64]) -> bytes:

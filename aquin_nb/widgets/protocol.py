@@ -10,6 +10,9 @@ COLUMNS: Final = (
 )  # fmt: skip
 """Columns of one metric point, in the order of the buffers (column-major float64: steps and tokens pass 2^24)."""
 
+WIRE: Final = (*COLUMNS, "seconds")
+"""Columns as they travel: what was logged, and the seconds of training until then, without pauses (see `elapsed`)."""
+
 METRICS: Final = ("recon_mse", "fvu", "l0", "dead")
 """Metrics whose extremes every decimation keeps."""
 

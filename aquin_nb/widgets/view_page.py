@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .assets import bundle
-from .bridge import Address
 from .pack import embed
 from .text import esc, script_json
+
+if TYPE_CHECKING:
+    from .bridge import Address
 
 
 def view_html(kind: str, data: dict[str, Any], static: str, address: Address | None = None) -> str:

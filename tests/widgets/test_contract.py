@@ -18,7 +18,6 @@ PROTOCOL = (SOURCES / "core" / "protocol.ts").read_text(encoding="utf-8")
 NAMED = {
     "monitor.js": 60_000,
     "job.js": 10_000,
-    "result-train.js": 60_000,
     "result-table.js": 60_000,
     "bridge.js": 5_000,
 }
@@ -41,6 +40,7 @@ def fields(interface):
 
 def test_constants_agree():
     assert names("COLUMNS") == protocol.COLUMNS
+    assert protocol.WIRE == (*protocol.COLUMNS, re.search(r'WIRE = \[...COLUMNS, "(\w+)"\]', PROTOCOL)[1])
     assert names("METRICS") == protocol.METRICS
     assert value("MAX_POINTS") == protocol.MAX_POINTS
     assert value("BEAT_SECONDS") == protocol.BEAT_SECONDS
@@ -100,7 +100,7 @@ def test_there_is_no_other_bundle():
 
 
 def test_every_view_has_its_bundle():
-    entries = {path.stem for path in (SOURCES / "entries").glob("*.ts")} - {"train", "table"}
+    entries = {path.stem for path in (SOURCES / "entries").glob("*.ts")} - {"table"}
     assert {f"view-{kind}.js" for kind in entries} == {path.name for path in STATIC.glob("view-*.js")}
 
 

@@ -93,8 +93,9 @@ def test_the_embedded_data_is_the_card_and_its_points():
     read = Reader(result_html(card, frames))
     data = json.loads(read.scripts[0])
     assert SaeTrainCard.model_validate(data["card"]).name == HOSTILE
-    curve = np.frombuffer(base64.b64decode(data["curve"]), dtype="<f8").reshape(11, -1)
-    assert np.array_equal(curve, frames["history"].to_numpy(np.float64).T)
+    curve = np.frombuffer(base64.b64decode(data["curve"]["$array"]), dtype="<f8").reshape(12, -1)
+    assert np.array_equal(curve[:11], frames["history"].to_numpy(np.float64).T)
+    assert curve[11].tolist() == pytest.approx([0.1 * (i + 1) for i in range(50)])  # 5,120 tokens at 51,200 a second
 
 
 def test_a_long_history_is_decimated_and_says_so():

@@ -7,10 +7,10 @@ import time
 
 import numpy as np
 import pytest
-from view_samples import train_card
+from view_samples import history, train_card
 
 from aquin_nb.widgets.monitor import CURVE_POINTS, UNHEARD_POINTS, TrainingMonitor
-from aquin_nb.widgets.protocol import COLUMNS, MAX_POINTS
+from aquin_nb.widgets.protocol import COLUMNS, MAX_POINTS, WIRE
 
 
 class FakeComm:
@@ -64,7 +64,8 @@ def settled(widget, *kinds, count=1):
 
 
 def columns(message, buffer):
-    return np.frombuffer(buffer, dtype="<f8").reshape(len(COLUMNS), message["rows"])
+    """What was logged of each point: all but the seconds, which are derived."""
+    return np.frombuffer(buffer, dtype="<f8").reshape(len(WIRE), message["rows"])[: len(COLUMNS)]
 
 
 def points(start, stop):
@@ -105,7 +106,7 @@ def test_hello_brings_a_snapshot_and_pushes_follow_as_numbered_appends(monitor):
     hello(widget)
     (message, (buffer,)), *_ = settled(widget, "snapshot")
     assert (message["seq"], message["rows"], message["total"]) == (0, 5, 5)
-    assert message["columns"] == list(COLUMNS)
+    assert message["columns"] == list(WIRE)
     assert message["card"]["kind"] == "saeTrain"
     assert np.array_equal(columns(message, buffer), points(0, 5).T)  # float64: exact beyond 2^24
 
@@ -182,7 +183,7 @@ def test_messages_are_paced_and_the_last_state_arrives(monitor):
         final |= message["card"]
     assert (final["status"], final["verdict"]) == ("completed", "usable")
     assert widget.summary["status"] == "completed"
-    assert len(widget.curve) // (8 * len(COLUMNS)) == 400 <= CURVE_POINTS
+    assert len(widget.curve) // (8 * len(WIRE)) == 400 <= CURVE_POINTS
 
 
 def test_a_page_that_comes_after_the_end_still_gets_everything(monitor):
@@ -204,7 +205,7 @@ def test_cancel_reaches_the_callback_and_the_views(monitor):
     widget._handle_custom_msg({"type": "cancel"}, [])
     assert called.is_set()
     widget.push(points(0, 1))
-    assert settled(widget)[-1][0]["cancelling"] is True
+    assert settled(widget, "snapshot", "append")[-1][0]["cancelling"] is True
 
 
 def test_a_cancel_that_fails_is_shown_and_can_be_tried_again(monitor):
@@ -289,3 +290,57 @@ def test_the_saved_fallback_needs_no_script(monitor):
     data, _ = widget._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in data
     assert "<script" not in data["text/html"]
+
+
+def answer(widget, what, **params):
+    widget._handle_custom_msg({"type": "ask", "view": "", "id": f"{what} {params}", "what": what, "params": params}, [])
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        for message, buffers in widget.comm.messages("answer", "failed"):
+            if message["id"] == f"{what} {params}":
+                return message, buffers
+        time.sleep(0.005)
+    raise AssertionError(f"{what} was not answered")
+
+
+def test_a_zoom_gets_every_point_that_the_whole_run_was_thinned_of(monitor):
+    widget = monitor()
+    widget.push(points(0, 200_000))
+    message, (buffer,) = answer(widget, "points", **{"from": 1000, "to": 1999})
+    found = np.frombuffer(buffer, dtype="<f8").reshape(len(WIRE), -1)
+    assert found[0].tolist() == list(range(999, 2001))  # one more on each side: the line leaves the chart
+    assert message["data"]["total"] == 1002
+    wide, _ = answer(widget, "points", **{"from": 0, "to": 199_999})
+    assert wide["data"]["total"] == 200_000
+    assert wide["data"]["curve"]["shape"][0] <= MAX_POINTS * len(WIRE)
+
+
+@pytest.mark.parametrize("wrong", [None, "1", float("nan"), True, [1]])
+def test_a_range_that_is_none_is_refused_in_words(monitor, wrong):
+    message, _ = answer(monitor(), "points", **{"from": wrong, "to": 5})
+    assert message["type"] == "failed"
+    assert "'from' must be a step" in message["error"]
+
+
+def test_time_passes_while_rows_are_trained_on_and_not_while_a_run_lies_stopped(monitor):
+    widget = monitor()
+    logged = points(0, 4)
+    logged[:, 1], logged[:, 10] = [100, 200, 300, 400], [50, 100, np.nan, 100]
+    for point in logged:
+        widget.push(point)
+    hello(widget)
+    (message, (buffer,)), *_ = settled(widget, "snapshot")
+    assert np.frombuffer(buffer, dtype="<f8").reshape(len(WIRE), message["rows"])[-1].tolist() == [2, 3, 4, 5]
+
+
+def test_other_trainings_are_drawn_behind_the_one_that_runs(monitor):
+    class Before:
+        card, history = train_card(), history(50)
+
+    widget = monitor()
+    hello(widget)
+    widget.compare(Before())
+    (message, (buffer,)), *_ = settled(widget, "push")
+    (one,) = message["data"]
+    assert (message["topic"], one["name"], one["d_sae"], one["total"]) == ("others", train_card().name, 1024, 50)
+    assert len(buffer) == 8 * 50 * len(WIRE)

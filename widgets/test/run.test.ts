@@ -5,7 +5,7 @@ import type { SaeTrainCard, TrainMetrics, TrainSettings } from "../src/cards.gen
 import { binText, ceiling, medianRate, rateAt } from "../src/core/bars.ts";
 import { History } from "../src/core/history.ts";
 import { progressLine, share, stage } from "../src/core/progress.ts";
-import { COLUMNS, MAX_POINTS, type Append, type Snapshot } from "../src/core/protocol.ts";
+import { WIRE, MAX_POINTS, type Append, type Snapshot } from "../src/core/protocol.ts";
 import { Run } from "../src/monitor/run.ts";
 import { endLines, remarks, settings, stateLine, subtitle } from "../src/monitor/words.ts";
 
@@ -28,9 +28,9 @@ const card = (fields: Partial<SaeTrainCard> = {}): SaeTrainCard => ({
   ...fields,
 });
 const state = { cancellable: true, cancelling: false };
-const values = (rows: number, from = 0) => Float64Array.from({ length: COLUMNS.length * rows }, (_, i) => from + (i % rows));
+const values = (rows: number, from = 0) => Float64Array.from({ length: WIRE.length * rows }, (_, i) => from + (i % rows));
 const snapshot = (seq: number, rows: number): [Snapshot, ArrayBuffer[]] => [
-  { type: "snapshot", seq, rows, total: rows, columns: [...COLUMNS], card: card(), ...state },
+  { type: "snapshot", seq, rows, total: rows, columns: [...WIRE], card: card(), ...state },
   [values(rows).buffer],
 ];
 const append = (seq: number, rows: number, total: number, changed: Partial<SaeTrainCard> = {}): [Append, ArrayBuffer[]] => [
@@ -69,7 +69,7 @@ test("another version's columns are refused in words", () => {
 test("a growing history is thinned and still says how many points there were", () => {
   const history = new History();
   const rows = 5 * MAX_POINTS;
-  const columns = COLUMNS.map(() => Float64Array.from({ length: rows }, (_, i) => i));
+  const columns = WIRE.map(() => Float64Array.from({ length: rows }, (_, i) => i));
   columns[2]![777] = 1e9;
   history.append(columns, rows);
   assert.ok(history.rows <= MAX_POINTS);
@@ -82,7 +82,7 @@ test("a history thinned many times stays even: its start is not worn away", () =
   const history = new History();
   const batch = 2000;
   for (let start = 0; start < 400_000; start += batch) {
-    history.append(COLUMNS.map(() => Float64Array.from({ length: batch }, (_, i) => start + i + Math.sin(i))), start + batch);
+    history.append(WIRE.map(() => Float64Array.from({ length: batch }, (_, i) => start + i + Math.sin(i))), start + batch);
   }
   const steps = history.column("step");
   const widest = steps.reduce((most, step, i) => Math.max(most, i > 0 ? step - steps[i - 1]! : 0), 0);

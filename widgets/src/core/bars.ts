@@ -1,6 +1,7 @@
 // How many latents fire how often: bars over a logarithmic rate axis, on a canvas like the line charts beside it.
 import type { ChartColours } from "./chart.ts";
 import { tick } from "./format.ts";
+import type { Pen } from "./svg.ts";
 import { linearTicks } from "./ticks.ts";
 
 const [LEFT, RIGHT, TOP, BOTTOM] = [38, 10, 8, 18]; // as in chart.ts, so that neighbours line up
@@ -50,7 +51,6 @@ export class BarChart {
   }
 
   draw(colours: ChartColours, counts: readonly number[], pointed: number | null): void {
-    this.#bins = counts.length;
     const { canvas } = this;
     const [width, height] = [canvas.clientWidth, canvas.clientHeight];
     const pen = canvas.getContext("2d");
@@ -58,7 +58,13 @@ export class BarChart {
     const ratio = globalThis.devicePixelRatio || 1;
     [canvas.width, canvas.height] = [Math.round(width * ratio), Math.round(height * ratio)];
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-    pen.font = `10px ${getComputedStyle(canvas).fontFamily}`;
+    this.paint(pen, width, height, getComputedStyle(canvas).fontFamily, colours, counts, pointed);
+  }
+
+  /** Draw with any pen, a canvas's or one that writes SVG. */
+  paint(pen: Pen, width: number, height: number, font: string, colours: ChartColours, counts: readonly number[], pointed: number | null): void {
+    this.#bins = counts.length;
+    pen.font = `10px ${font}`;
     const [inner, floor] = [width - LEFT - RIGHT, height - BOTTOM];
     const most = ceiling(counts);
     const y = (n: number) => floor - (Math.min(n, most) / most) * (floor - TOP);

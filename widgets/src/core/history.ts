@@ -1,6 +1,6 @@
 // The metric points a view holds: growing columns, decimated in place when they become more than a screen can show.
 import { keepRows } from "./decimate.ts";
-import { COLUMNS, METRICS, MAX_POINTS, type Column } from "./protocol.ts";
+import { METRICS, MAX_POINTS, WIRE, type Column } from "./protocol.ts";
 
 const KEPT = 4 * MAX_POINTS; // local growth before thinning back to MAX_POINTS
 
@@ -8,10 +8,10 @@ export class History {
   rows = 0;
   /** Points the run has produced; more than `rows` when some were merged away. */
   total = 0;
-  #columns: Float64Array[] = COLUMNS.map(() => new Float64Array(256));
+  #columns: Float64Array[] = WIRE.map(() => new Float64Array(256));
 
   column(name: Column): Float64Array {
-    return this.#columns[COLUMNS.indexOf(name)]!.subarray(0, this.rows);
+    return this.#columns[WIRE.indexOf(name)]!.subarray(0, this.rows);
   }
 
   replace(columns: readonly Float64Array[], total: number): void {

@@ -5,7 +5,10 @@ import type { SaeTrainCard } from "../cards.gen.ts";
 export const COLUMNS = [
   "step", "tokens", "recon_mse", "fvu", "explained_variance", "cosine", "l0", "dead", "lr", "grad_norm", "tokens_per_second",
 ] as const;
-export type Column = (typeof COLUMNS)[number];
+
+/** Columns as they travel: what was logged, and the seconds of training until then, without the pauses of a resumed run. */
+export const WIRE = [...COLUMNS, "seconds"] as const;
+export type Column = (typeof WIRE)[number];
 
 /** Metrics whose extremes every decimation keeps. */
 export const METRICS = ["recon_mse", "fvu", "l0", "dead"] as const satisfies readonly Column[];

@@ -1,5 +1,6 @@
-// Inlined after the static HTML of a finished training.
-import { upgradeResults } from "../core/host.ts";
-import { upgrade } from "../monitor.ts";
+// A training that is over, in place of its static HTML, or as a widget.
+import { resultWidget, upgradeResults } from "../core/host.ts";
+import { mountTrain } from "../monitor/train.ts";
 
-upgradeResults("train", upgrade);
+upgradeResults("train", mountTrain);
+export default resultWidget(mountTrain);

@@ -2,6 +2,7 @@
 import { h, setText, show } from "../core/dom.ts";
 import { number, rate } from "../core/format.ts";
 import type { Column } from "../core/protocol.ts";
+import type { History } from "../core/history.ts";
 import type { Run } from "./run.ts";
 
 const FIGURES: readonly { column: Column; label: string; long: string; text: (value: number) => string }[] = [
@@ -23,9 +24,9 @@ export class Numbers {
   }
 
   /** Show the figures of point `index`; those that a finished run never measured are left out. */
-  draw(run: Run, index: number): void {
+  draw(run: Run, history: History, index: number): void {
     FIGURES.forEach(({ column, text }, i) => {
-      const values = run.history.column(column);
+      const values = history.column(column);
       const value = values[index];
       setText(this.#values[i]!, value === undefined || Number.isNaN(value) ? "–" : text(value));
       show(this.#cells[i]!, !run.over || values.some(Number.isFinite));

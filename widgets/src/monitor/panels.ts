@@ -1,67 +1,94 @@
-// The charts of a training run with one shared cursor: pointer, touch and keyboard move it over all of them.
+// The charts of a training run with one shared cursor and one shared zoom: pointer, touch and keyboard move them all.
 import { BarChart, binText, medianRate } from "../core/bars.ts";
-import { LineChart, type ChartColours } from "../core/chart.ts";
+import type { ChartColours } from "../core/chart.ts";
 import { h, setText, show } from "../core/dom.ts";
-import { count, number } from "../core/format.ts";
+import { count, duration, number } from "../core/format.ts";
+import type { History } from "../core/history.ts";
+import { category } from "../core/palette.ts";
 import type { AxisRule } from "../core/ticks.ts";
+import type { Theme } from "../core/theme.ts";
+import { AXES, smoothed, type Range } from "./axes.ts";
+import type { Lens } from "./lens.ts";
 import { Numbers } from "./numbers.ts";
+import { Plot, type Curve, type Drawing } from "./plot.ts";
 import type { Run } from "./run.ts";
 
-interface Panel {
+export interface Panel {
   label: string;
   long: string;
   rule: AxisRule;
-  /** The series, and how its values read. */
-  series(run: Run): Float64Array;
-  text(value: number, run: Run): string;
+  /** The values of a history whose dictionary has so many latents, and how they read. */
+  series(history: History, latents: number): Float64Array;
+  text(value: number, latents: number): string;
 }
 
-const PANELS: readonly Panel[] = [
-  { label: "Recon MSE", long: "Reconstruction error", rule: { scale: "log" }, series: (run) => run.history.column("recon_mse"), text: number },
-  { label: "FVU", long: "Fraction of variance unexplained", rule: { scale: "linear", floor: 0, clip: 1 }, series: (run) => run.history.column("fvu"), text: number },
-  { label: "L0", long: "Mean active latents a row", rule: { scale: "auto", span: 0.1 }, series: (run) => run.history.column("l0"), text: number },
-  { label: "Dead", long: "Dead latents", rule: { scale: "linear", floor: 0 }, series: dead, text: (value, run) => (width(run) ? `${value !== 0 && value < 10 ? value.toFixed(1) : value.toFixed(0)} %` : count(value)) },
+export const PANELS: readonly Panel[] = [
+  { label: "Recon MSE", long: "Reconstruction error", rule: { scale: "log" }, series: (history) => history.column("recon_mse"), text: number },
+  { label: "FVU", long: "Fraction of variance unexplained", rule: { scale: "linear", floor: 0, clip: 1 }, series: (history) => history.column("fvu"), text: number },
+  { label: "L0", long: "Mean active latents a row", rule: { scale: "auto", span: 0.1 }, series: (history) => history.column("l0"), text: number },
+  { label: "Dead", long: "Dead latents", rule: { scale: "linear", floor: 0 }, series: dead, text: (value, latents) => (latents ? `${value !== 0 && value < 10 ? value.toFixed(1) : value.toFixed(0)} %` : count(value)) },
 ];
 
 const MEDIAN_PIXELS = 180; // below this the word would leave no room for the panel's own name
+const DRAG_PIXELS = 6; // less is a click
 
-const width = (run: Run): number => run.card?.config?.d_sae ?? 0;
+export const latentsOf = (run: Run): number => run.card?.config?.d_sae ?? 0;
 
 /** Dead latents as a percentage of all, or as their number while the width is not known. */
-function dead(run: Run): Float64Array {
-  const counts = run.history.column("dead");
-  const all = width(run);
-  return all ? counts.map((n) => (100 * n) / all) : counts;
+function dead(history: History, latents: number): Float64Array {
+  const counts = history.column("dead");
+  return latents ? counts.map((n) => (100 * n) / latents) : counts;
+}
+
+/** What one panel draws: other runs behind, the run itself on top, smoothed or not. */
+export function drawing(panel: Panel, lens: Lens, colours: ChartColours, theme: Theme, band: Range | null): Drawing {
+  const { run, axis } = lens;
+  const range = lens.shown();
+  const latents = latentsOf(run);
+  const curves: Curve[] = [];
+  const add = (history: History, of: number, colour: string, dash?: readonly number[]) => {
+    const [x, y] = [history.column(axis), panel.series(history, of)];
+    const line = { x, colour, ...(dash && { dash }) };
+    if (lens.smooth > 0) curves.push({ ...line, y, pale: true }, { ...line, y: smoothed(x, y, lens.smooth * (range[1] - range[0])) });
+    else curves.push({ ...line, y });
+  };
+  run.others.forEach((other, i) => {
+    const { colour, dash } = category(i + 1, theme);
+    add(other.history, other.width, colour, dash);
+  });
+  add(lens.history, latents, colours.line);
+  const [row, own] = [lens.row(), curves[curves.length - 1]!];
+  const point = row >= 0 ? { x: own.x[row]!, y: own.y[row]!, pointed: lens.cursor !== null } : null;
+  const marks = (run.card?.resumed_from ?? []).map((step) => lens.placeOf(step));
+  return { curves, axis, range, rule: lens.rule(panel.rule), marks, point, band };
 }
 
 export class Panels {
   readonly element: HTMLElement;
+  readonly #lens: Lens;
   readonly #grid = h("div", { class: "charts" });
   readonly #where = h("span");
-  readonly #slider = h("input", { type: "range", min: 0, max: 0, step: 1, "aria-label": "Cursor over the training curves" });
-  readonly #charts: { panel: Panel; chart: LineChart; value: HTMLElement; scale: HTMLElement }[] = [];
-  #cursor: number | null = null; // null follows the newest point
-  #run: Run | null = null;
+  readonly #slider = h("input", { type: "range", min: 0, max: 0, step: 1, "aria-label": "Cursor over the training curves", "aria-keyshortcuts": "+ - 0 Shift+ArrowLeft Shift+ArrowRight" });
+  readonly #charts: { panel: Panel; plot: Plot; value: HTMLElement; scale: HTMLElement }[] = [];
   readonly #redraw: () => void;
   readonly #bars = new BarChart();
   readonly #rates: HTMLElement;
   readonly #rate = h("b");
   readonly #which = h("span", { class: "scale" });
   #bin: number | null = null; // of the histogram, under the pointer
+  #drag: { plot: Plot; from: number; to: number; moved: boolean } | null = null;
   readonly #numbers = new Numbers();
   #pixels = 0;
 
-  constructor(redraw: () => void) {
-    this.#redraw = redraw;
+  constructor(lens: Lens, redraw: () => void) {
+    [this.#lens, this.#redraw] = [lens, redraw];
     for (const panel of PANELS) {
-      const chart = new LineChart(panel.rule);
+      const plot = new Plot();
       const [value, scale] = [h("b"), h("span", { class: "scale" })];
-      this.#charts.push({ panel, chart, value, scale });
-      chart.canvas.setAttribute("role", "img");
-      chart.canvas.addEventListener("pointermove", (event) => this.#point(chart, event));
-      chart.canvas.addEventListener("pointerdown", (event) => this.#point(chart, event));
-      chart.canvas.addEventListener("pointerleave", () => this.#move(null));
-      this.#grid.append(h("figure", {}, h("figcaption", {}, h("span", { title: panel.long }, panel.label), scale, value), chart.canvas));
+      this.#charts.push({ panel, plot, value, scale });
+      plot.canvas.setAttribute("role", "img");
+      this.#follow(plot);
+      this.#grid.append(h("figure", {}, h("figcaption", {}, h("span", { title: panel.long }, panel.label), scale, value), plot.canvas));
     }
     this.#bars.canvas.setAttribute("role", "img");
     const pointBin = (event: PointerEvent | null) => {
@@ -74,10 +101,12 @@ export class Panels {
     this.#rates = h("figure", {}, h("figcaption", {}, h("span", { title: long }, "Firing rate"), this.#which, this.#rate), this.#bars.canvas);
     this.#grid.append(this.#rates, this.#numbers.element);
     this.#slider.addEventListener("input", () => {
-      const at = Number(this.#slider.value);
-      this.#move(at >= Number(this.#slider.max) ? null : at);
+      const [start, stop] = lens.rows();
+      const row = start + Number(this.#slider.value);
+      lens.look(row >= stop - 1 && !lens.range ? null : lens.history.column("step")[row]!);
     });
     this.element = h("div", {}, this.#grid, h("div", { class: "under" }, this.#where, this.#slider));
+    this.element.addEventListener("keydown", (event) => this.#key(event));
   }
 
   layout(pixels: number): void {
@@ -92,29 +121,28 @@ export class Panels {
     show(this.#rates, withRates);
   }
 
-  draw(run: Run, colours: ChartColours): void {
-    this.#run = run;
-    const rows = run.history.rows;
-    if (this.#cursor !== null && this.#cursor >= rows) this.#cursor = null;
-    const steps = run.history.column("step");
-    const index = this.#cursor ?? rows - 1;
+  draw(colours: ChartColours, theme: Theme): void {
+    const { run, history } = this.#lens;
+    const rows = history.rows;
+    const [steps, row, latents] = [history.column("step"), this.#lens.row(), latentsOf(run)];
+    const [from, to] = this.#lens.rows();
     const spoken: string[] = [];
     const density = run.card?.latest.density ?? [];
     this.#arrange(!run.over || density.length > 0); // a running run may get one yet: nothing moves when it does
-    for (const { panel, chart, value, scale } of this.#charts) {
-      const ys = panel.series(run);
-      chart.resize();
-      chart.setData(steps, ys);
-      chart.draw(colours, this.#cursor, run.card?.resumed_from);
-      const shown = index >= 0 ? panel.text(ys[index]!, run) : "–";
+    const band: Range | null = this.#drag?.moved ? [Math.min(this.#drag.from, this.#drag.to), Math.max(this.#drag.from, this.#drag.to)] : null;
+    for (const { panel, plot, value, scale } of this.#charts) {
+      const drawn = drawing(panel, this.#lens, colours, theme, band);
+      plot.draw(colours, drawn);
+      const shown = row >= 0 ? panel.text(panel.series(history, latents)[row]!, latents) : "–";
       setText(value, shown);
-      setText(scale, chart.isLog ? "log" : "");
+      setText(scale, [plot.isLog && "log", this.#lens.smooth > 0 && "smoothed"].filter(Boolean).join(", "));
       spoken.push(`${panel.label} ${shown}`);
-      chart.canvas.setAttribute("aria-label", rows > 0 ? `${panel.long} over steps, ${count(steps[0])} to ${count(steps[rows - 1])}; ${shown} at step ${count(steps[index])}` : `${panel.long}: no points yet`);
+      const span = rows > 0 ? `${panel.long} over steps, ${count(steps[from])} to ${count(steps[to - 1])}; ${shown} at step ${count(steps[row])}` : `${panel.long}: no points yet`;
+      plot.canvas.setAttribute("aria-label", span);
     }
     this.#drawRates(density, colours);
-    this.#numbers.draw(run, index);
-    this.#drawCursor(run, index, spoken);
+    this.#numbers.draw(run, history, row);
+    this.#drawCursor(row, [from, to], spoken);
   }
 
   #drawRates(density: readonly number[], colours: ChartColours): void {
@@ -127,27 +155,68 @@ export class Panels {
     this.#bars.canvas.setAttribute("aria-label", density.length > 0 ? `Latents by firing rate, newest point: median ${median}` : "Latents by firing rate: no points yet");
   }
 
-  #drawCursor(run: Run, index: number, spoken: string[]): void {
-    const { rows, total } = run.history;
-    show(this.#slider, rows > 1);
-    this.#slider.max = String(Math.max(0, rows - 1));
-    this.#slider.value = String(Math.max(0, index));
-    if (index < 0) return setText(this.#where, run.over ? "No points were recorded." : "Curves start with the first training steps.");
-    const at = `step ${count(run.history.column("step")[index])} · ${count(run.history.column("tokens")[index])} tokens`;
+  #drawCursor(row: number, [from, to]: readonly [number, number], spoken: string[]): void {
+    const { run, history, axis, range } = this.#lens;
+    show(this.#slider, to - from > 1);
+    this.#slider.max = String(Math.max(0, to - from - 1));
+    this.#slider.value = String(Math.max(0, row - from));
+    if (row < 0) return setText(this.#where, run.over ? "No points were recorded." : "Curves start with the first training steps.");
+    const time = axis === "seconds" ? ` · ${duration(history.column("seconds")[row])}` : "";
+    const at = `step ${count(history.column("step")[row])} · ${count(history.column("tokens")[row])} tokens${time}`;
     this.#slider.setAttribute("aria-valuetext", `${at}; ${spoken.join(", ")}`);
-    const shown = total > rows ? `${count(rows)} of ${count(total)} points shown, extremes kept` : `${count(rows)} point${rows === 1 ? "" : "s"}`;
-    setText(this.#where, this.#cursor === null ? `${at} · ${shown}` : at);
+    const merged = run.history.total > run.history.rows && history.total > history.rows;
+    const all = range ? (merged || history === run.history ? run.history.total : history.total) : history.total;
+    const shown = range
+      ? `${count(to - from)} of ${count(history === run.history ? run.history.total : history.total)} points ${history === run.history ? "" : "there "}shown`
+      : all > to - from
+        ? `${count(to - from)} of ${count(all)} points shown, extremes kept`
+        : `${count(to - from)} point${to - from === 1 ? "" : "s"}`;
+    setText(this.#where, this.#lens.cursor === null ? `${at} · ${shown}${range ? ` · ${AXES[axis].toLowerCase()} zoomed` : ""}` : at);
   }
 
-  #point(chart: LineChart, event: PointerEvent): void {
-    if (!this.#run) return;
-    const index = chart.indexAt(event.clientX - chart.canvas.getBoundingClientRect().left);
-    this.#move(index < 0 ? null : index);
+  /** Pointing moves the cursor, dragging selects what to zoom into, a double click shows all again. */
+  #follow(plot: Plot): void {
+    const { canvas } = plot;
+    const place = (event: PointerEvent) => plot.placeAt(event.clientX - canvas.getBoundingClientRect().left);
+    const drop = () => {
+      this.#drag = null;
+      this.#redraw();
+    };
+    let began = 0;
+    canvas.addEventListener("pointerdown", (event) => {
+      this.#lens.look(this.#lens.stepAt(place(event)));
+      if (event.button !== 0 || event.pointerType === "touch") return;
+      canvas.setPointerCapture(event.pointerId);
+      began = event.clientX;
+      this.#drag = { plot, from: place(event), to: place(event), moved: false };
+    });
+    canvas.addEventListener("pointermove", (event) => {
+      if (this.#drag?.plot === plot) {
+        this.#drag.to = place(event);
+        this.#drag.moved ||= Math.abs(event.clientX - began) >= DRAG_PIXELS;
+      }
+      this.#lens.look(this.#lens.stepAt(place(event)));
+      if (this.#drag) this.#redraw();
+    });
+    canvas.addEventListener("pointerup", () => {
+      const drag = this.#drag;
+      drop();
+      if (drag?.moved) this.#lens.setRange([Math.min(drag.from, drag.to), Math.max(drag.from, drag.to)]);
+    });
+    canvas.addEventListener("pointercancel", drop);
+    canvas.addEventListener("pointerleave", () => !this.#drag && this.#lens.look(null));
+    canvas.addEventListener("dblclick", () => this.#lens.setRange(null));
   }
 
-  #move(index: number | null): void {
-    if (index === this.#cursor) return;
-    this.#cursor = index;
-    this.#redraw();
+  #key(event: KeyboardEvent): void {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const { key } = event;
+    if (key === "+" || key === "=") this.#lens.zoom(0.5);
+    else if (key === "-") this.#lens.zoom(2);
+    else if (key === "0" || (key === "Escape" && this.#lens.range)) this.#lens.setRange(null);
+    else if (event.shiftKey && (key === "ArrowLeft" || key === "ArrowRight")) this.#lens.pan(key === "ArrowLeft" ? -0.25 : 0.25);
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
   }
 }

@@ -1,12 +1,43 @@
 // What the view knows of one training run, fed by kernel messages or by the data embedded in a saved result.
 import type { SaeTrainCard } from "../cards.gen.ts";
 import { History } from "../core/history.ts";
-import { COLUMNS, type FromKernel } from "../core/protocol.ts";
+import { WIRE, type FromKernel } from "../core/protocol.ts";
 import { splitColumns, toFloat64, type Bytes } from "../core/wire.ts";
+
+/** Points as an answer brings them: column-major [columns of WIRE, rows], of which the run has `total`. */
+export interface Points {
+  curve: Float64Array | { values: Float64Array };
+  total: number;
+}
+
+/** A part of the run at a finer grain than the whole. */
+export interface Part {
+  from: number; // steps
+  to: number;
+  history: History;
+}
+
+/** Another training, drawn behind this one. */
+export interface Other {
+  id: string;
+  name: string;
+  history: History;
+  width: number; // latents, of which `dead` is a share
+}
+
+export function historyOf({ curve, total }: Points): History {
+  const values = curve instanceof Float64Array ? curve : curve.values;
+  const rows = Math.floor(values.length / WIRE.length);
+  const history = new History();
+  history.replace(splitColumns(values, WIRE.length, rows), total);
+  return history;
+}
 
 export class Run {
   card: SaeTrainCard | null = null;
   readonly history = new History();
+  part: Part | null = null;
+  others: Other[] = [];
   cancellable = false;
   cancelling = false;
   /** Why the view cannot trust what it shows: no kernel, or none that answers. */
@@ -31,10 +62,15 @@ export class Run {
 
   /** A whole history at once: embedded in a saved result, or the synced curve of a saved widget. */
   load(card: SaeTrainCard | null, curve: Bytes | null): void {
-    this.card = card;
     const values = curve ? toFloat64(curve) : new Float64Array();
-    const rows = Math.floor(values.length / COLUMNS.length);
-    this.history.replace(splitColumns(values, COLUMNS.length, rows), card?.history_points ?? rows);
+    this.show(card, { curve: values, total: card?.history_points ?? 0 });
+  }
+
+  show(card: SaeTrainCard | null, points: Points): void {
+    this.card = card;
+    const found = historyOf(points);
+    this.history.replace(WIRE.map((name) => found.column(name)), found.total);
+    this.part = null;
     this.changed();
   }
 
@@ -46,15 +82,16 @@ export class Run {
       if (this.#seq < 0 || message.seq !== this.#seq + 1 || !this.card) return true;
     }
     const values = buffers[0] ? toFloat64(buffers[0]) : new Float64Array();
-    const columns = splitColumns(values, COLUMNS.length, message.rows);
+    const columns = splitColumns(values, WIRE.length, message.rows);
     if (message.type === "snapshot") {
-      if (message.columns.join() !== COLUMNS.join()) {
+      if (message.columns.join() !== WIRE.join()) {
         throw new Error("The kernel runs another version of aquin-nb than this page; restart the kernel and reload the page.");
       }
       this.card = message.card;
       this.history.replace(columns, message.total);
     } else {
       this.card = { ...this.card!, ...message.card };
+      this.#checkPart(columns);
       this.history.append(columns, message.total);
     }
     this.#seq = message.seq;
@@ -62,5 +99,11 @@ export class Run {
     this.cancelling = message.cancelling;
     this.changed();
     return false;
+  }
+
+  /** A part whose steps are logged again, by a run that was resumed, is stale. */
+  #checkPart(columns: readonly Float64Array[]): void {
+    const first = columns[0]?.[0];
+    if (this.part && first !== undefined && first <= this.part.to) this.part = null;
   }
 }

@@ -1,34 +1,42 @@
-// One view of a training run, in a shadow root so that the host's styles and ours leave each other alone.
+// One view of a training run: its progress, its charts, what came of it, and what a person can do about it.
 import { ProgressBar } from "../core/bar.ts";
-import type { ChartColours } from "../core/chart.ts";
 import { h, note, setText, show } from "../core/dom.ts";
-import panel from "../core/panel.css";
-import { watchTheme } from "../core/theme.ts";
+import { openShell, type Shell } from "../core/shell.ts";
+import type { Push, Source } from "../core/source.ts";
+import { Compare, otherOf, type OtherData } from "./compare.ts";
+import { Lens } from "./lens.ts";
 import { Panels } from "./panels.ts";
-import type { Run } from "./run.ts";
+import type { Resume } from "./resume.ts";
+import type { Points, Run } from "./run.ts";
+import { savings } from "./saving.ts";
 import css from "./style.css";
+import { Tools } from "./tools.ts";
 import { endLines, remarks, stateLine, subtitle, VERDICTS } from "./words.ts";
 
 const CLOCK_MS = 20_000; // "2 min ago" moves on even while nothing arrives
 
-/** Mount a view of `run` into `host`. `cancel` is absent where there is no kernel to cancel anything. */
-export function mountMonitor(host: HTMLElement, run: Run, cancel?: () => void): () => void {
-  const view = new MonitorView(run, cancel);
-  // Lab's notebook takes arrow keys from everything inside it unless an element asks it not to.
-  host.setAttribute("data-lm-suppress-shortcuts", "true");
-  host.removeAttribute("style"); // a static result's box; ours has its own
-  const shadow = host.attachShadow({ mode: "open" });
-  shadow.append(h("style", {}, panel + css), view.root);
+export interface MonitorOptions {
+  /** Cancels the job that feeds the run; absent for one that is over. */
+  cancel?: (() => void) | undefined;
+  /** Goes on with a run that was stopped. */
+  resume?: Resume;
+  /** What stands under the charts of a run that is over. */
+  folds?: (shell: Shell) => HTMLElement[];
+}
+
+/** Mount a view of `run` into `host`; what the page does not hold is asked of `source`. */
+export function mountMonitor(host: HTMLElement, run: Run, source: Source, options: MonitorOptions = {}): () => void {
+  const shell = openShell(host, { title: "Training monitor", kind: "monitor", label: "Training monitor", css });
+  const view = new MonitorView(shell, run, source, options);
   return view.live();
 }
 
 class MonitorView {
-  readonly root: HTMLElement;
+  readonly #shell: Shell;
   readonly #run: Run;
-  readonly #title = h("h3");
-  readonly #pill = h("span", { class: "pill", role: "status" });
+  readonly #source: Source;
+  readonly #options: MonitorOptions;
   readonly #cancel = h("button", { type: "button" }, "Cancel");
-  readonly #subtitle = h("div", { class: "sub" });
   readonly #progress = new ProgressBar();
   readonly #end = h("div", { class: "end" });
   readonly #verdict = h("div", { role: "status" });
@@ -36,56 +44,59 @@ class MonitorView {
   readonly #remarks = h("div", { class: "remarks" });
   readonly #state = h("div", { class: "state" });
   readonly #advice = h("div", { role: "status" });
-  readonly #panels = new Panels(() => this.#schedule());
-  #colours: ChartColours | null = null;
+  readonly #folds = h("div", { class: "folds" });
+  readonly #lens: Lens;
+  readonly #panels: Panels;
+  readonly #tools: Tools;
+  readonly #compare: Compare;
   #frame = 0;
   #said = ""; // what the notes were last built from
 
-  constructor(run: Run, cancel?: () => void) {
-    this.#run = run;
-    if (cancel) this.#cancel.addEventListener("click", cancel);
-    else this.#cancel.remove();
-    this.root = h(
-      "section",
-      { class: "panel monitor", "aria-label": "Training monitor" },
-      h("header", {}, this.#title, this.#pill, cancel ? this.#cancel : null),
-      this.#subtitle,
-      this.#progress.element,
-      this.#end,
-      this.#panels.element,
-      this.#state,
-      this.#verdict,
-      this.#notes,
-      this.#remarks,
-      this.#advice, // last: it comes while somebody reads what is above
-      h("slot", { name: "details" }),
-    );
+  constructor(shell: Shell, run: Run, source: Source, options: MonitorOptions) {
+    [this.#shell, this.#run, this.#source, this.#options] = [shell, run, source, options];
+    const redraw = () => this.#schedule();
+    this.#lens = new Lens(run, redraw, (params, signal) => source.ask<Points>("points", params, signal));
+    this.#panels = new Panels(this.#lens, redraw);
+    this.#tools = new Tools(this.#lens, redraw);
+    this.#compare = new Compare(run, source);
+    this.#cancel.addEventListener("click", () => (options.cancel ? options.cancel() : void options.resume?.cancel()));
+    shell.header.append(h("span", { class: "acts" }, options.resume?.button, this.#cancel));
+    shell.toolbar.before(this.#progress.element, this.#end);
+    shell.toolbar.append(...this.#tools.parts, this.#compare.button);
+    // Advice comes last: it comes while somebody reads what is above.
+    shell.body.append(this.#compare.element, this.#panels.element, this.#state, this.#verdict, this.#notes, this.#remarks, this.#advice, this.#folds);
   }
 
   /** Start following the run, the theme and the size; returns the function that stops it all. */
   live(): () => void {
-    const unlisten = this.#run.listen(() => this.#schedule());
-    const unwatch = watchTheme(this.root, (theme) => {
-      this.root.dataset["theme"] = theme;
-      this.#colours = null;
-      this.#schedule();
+    const shell = this.#shell;
+    const redraw = () => this.#schedule();
+    const ends = [this.#run.listen(redraw), shell.onTheme(redraw), this.#source.on("lane", redraw)];
+    const others = (data: OtherData[] | undefined) => {
+      if (!data) return;
+      this.#run.others = data.map(otherOf);
+      this.#run.changed();
+    };
+    others(this.#source.pushed<OtherData[]>("others"));
+    ends.push(this.#source.on("push", ({ topic, data }: Push) => topic === "others" && others(data as OtherData[])));
+    if (!this.#options.cancel) shell.follow(this.#source); // a running job tells of its kernel itself
+    shell.onResize((width) => {
+      this.#panels.layout(width);
+      redraw();
     });
-    const sizes = new ResizeObserver(() => {
-      this.#panels.layout(this.root.clientWidth);
-      this.#schedule();
-    });
-    sizes.observe(this.root);
     // Lab detaches cells that scroll away and a canvas may come back empty.
-    const sight = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && this.#schedule());
-    sight.observe(this.root);
-    const clock = setInterval(() => !this.#run.over && this.#schedule(), CLOCK_MS);
-    this.#schedule();
+    const sight = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && redraw());
+    sight.observe(shell.root);
+    const clock = setInterval(() => !this.#run.over && redraw(), CLOCK_MS);
+    shell.exports(savings(this.#lens, () => shell.colours()));
+    redraw();
     return () => {
       clearInterval(clock);
-      unlisten();
-      unwatch();
-      sizes.disconnect();
+      for (const end of ends) end();
       sight.disconnect();
+      this.#lens.close();
+      this.#options.resume?.close();
+      shell.close();
       cancelAnimationFrame(this.#frame);
     };
   }
@@ -100,35 +111,39 @@ class MonitorView {
 
   #draw(): void {
     const { card } = this.#run;
+    const { over } = this.#run;
     this.#drawNotes();
     if (!card) {
-      setText(this.#title, "Training monitor");
-      setText(this.#subtitle, "Waiting for the kernel…");
-      for (const part of [this.#progress.element, this.#end, this.#cancel, this.#panels.element, this.#state, this.#pill]) show(part, false);
+      this.#shell.setSub("Waiting for the kernel…");
+      for (const part of [this.#progress.element, this.#end, this.#cancel, this.#shell.toolbar, this.#panels.element, this.#state]) show(part, false);
       return;
     }
-    show(this.#panels.element, !this.#run.over || this.#run.history.rows > 0);
-    setText(this.#title, card.name);
-    setText(this.#subtitle, subtitle(card));
-    const stale = this.#run.trouble !== "" && !this.#run.over;
-    show(this.#pill, true);
-    this.#pill.dataset["status"] = stale ? "unknown" : card.status;
-    setText(this.#pill, stale ? "no contact" : card.status);
-    show(this.#cancel, this.#run.cancellable && !this.#run.over);
+    const drawn = !over || this.#run.history.rows > 0;
+    show(this.#panels.element, drawn);
+    show(this.#shell.toolbar, drawn);
+    this.#shell.setTitle(card.name);
+    this.#shell.setSub(subtitle(card));
+    const stale = this.#run.trouble !== "" && !over;
+    this.#shell.setPill(stale ? "no contact" : card.status, stale ? "unknown" : card.status);
+    show(this.#cancel, this.#run.cancellable && !over);
     this.#cancel.disabled = this.#run.cancelling || stale;
     setText(this.#cancel, this.#run.cancelling ? "Cancelling…" : "Cancel");
-    show(this.#progress.element, !this.#run.over);
-    show(this.#end, this.#run.over);
-    if (!this.#run.over) this.#progress.draw(card.progress, card.status);
+    this.#options.resume?.draw();
+    show(this.#progress.element, !over);
+    show(this.#end, over);
+    if (!over) this.#progress.draw(card.progress, card.status);
     const state = stateLine(card, Date.now());
-    show(this.#state, !this.#run.over || state !== ""); // its place is kept while a checkpoint may come
+    show(this.#state, !over || state !== ""); // its place is kept while a checkpoint may come
     setText(this.#state, state);
-    this.#panels.draw(this.#run, (this.#colours ??= this.#readColours()));
+    const colours = this.#shell.colours();
+    this.#tools.draw();
+    this.#compare.draw(colours.line, colours.theme);
+    if (drawn) this.#panels.draw(colours, colours.theme);
   }
 
   #drawNotes(): void {
     const { card, trouble, error } = this.#run;
-    const said = JSON.stringify([card?.verdict, card?.reasons, card?.error, card?.notes, card?.artifacts, card?.advice, trouble, error, this.#run.over && card?.held_out]);
+    const said = JSON.stringify([card?.verdict, card?.reasons, card?.error, card?.notes, card?.artifacts, card?.advice, trouble, error, this.#run.over && card?.held_out, card?.config]);
     if (said === this.#said) return;
     this.#said = said;
     this.#end.replaceChildren(...(card && this.#run.over ? endLines(card) : []).map((text) => h("p", {}, text)));
@@ -143,24 +158,14 @@ class MonitorView {
     if (trouble) this.#notes.append(note("idle", trouble));
     if (error) this.#notes.append(note("bad", h("strong", {}, "The monitor failed"), h("pre", {}, error)));
     this.#remarks.replaceChildren(...(card ? remarks(card) : []).map((text) => h("p", {}, text)));
-    this.#drawAdvice(card?.advice ?? []);
+    const advice = (card?.advice ?? []).map((text) => h("li", {}, text));
+    this.#advice.replaceChildren(...(advice.length > 0 ? [note("idle", h("strong", {}, "Advice"), h("ul", {}, ...advice))] : []));
+    this.#drawFolds();
   }
 
-  #drawAdvice(advice: readonly string[]): void {
-    const lines = advice.map((text) => h("li", {}, text));
-    this.#advice.replaceChildren(...(lines.length > 0 ? [note("idle", h("strong", {}, "Advice"), h("ul", {}, ...lines))] : []));
-  }
-
-  /** Canvas needs resolved colours; custom properties give theirs only through a real property. */
-  #readColours(): ChartColours {
-    const probe = h("i", { hidden: true });
-    this.root.append(probe);
-    const read = (name: string) => {
-      probe.style.color = `var(--${name})`;
-      return getComputedStyle(probe).color;
-    };
-    const colours = { line: read("line"), text: read("muted"), grid: read("grid"), cursor: read("idle"), back: read("bg") };
-    probe.remove();
-    return colours;
+  #drawFolds(): void {
+    const { card, over } = this.#run;
+    if (!card || !over || this.#folds.childElementCount > 0) return;
+    this.#folds.append(...(this.#options.folds?.(this.#shell) ?? []));
   }
 }

@@ -64,6 +64,8 @@ export function remarks(card: SaeTrainCard): string[] {
   return [...card.notes, ...card.artifacts.map(({ role, path, bytes: size }) => `${role}: ${path}` + (size == null ? "" : ` (${bytes(size)})`))];
 }
 
+export type Verdict = keyof typeof VERDICTS;
+
 export const VERDICTS = {
   usable: { title: "Usable", mark: "✓", tone: "good" },
   weak: { title: "Weak", mark: "!", tone: "warn" },
