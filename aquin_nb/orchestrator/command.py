@@ -1,4 +1,4 @@
-"""The terminal's words for the board: serve, backup, gc, export, import. Heavy modules are imported when one runs."""
+"""The terminal's words for the board: serve it, care for what it keeps. Heavy modules are imported when one runs."""
 
 from __future__ import annotations
 
@@ -37,6 +37,10 @@ def add_commands(commands: Any, adopt: Adopt) -> None:
         help="deliver what killed sessions left in this folder of outboxes (default, with the default --db alone:"
         " $AQUIN_HOME/outbox)",
     )
+    serve.add_argument(
+        "--room-events", type=int, default=20_000_000, help="events that a room holds (default: 20 million)"
+    )
+    serve.add_argument("--room-bytes", type=int, default=10 << 30, help="bytes that a room's events take (10 GiB)")
     serve.add_argument("--allow-host", action="append", default=[], help="a name under which a proxy reaches it")
 
     backup = _verb(verbs, "backup", "copy the database and its blobs, also while it is served", _backup)
@@ -48,7 +52,19 @@ def add_commands(commands: Any, adopt: Adopt) -> None:
     gc.add_argument("--dry-run", action="store_true", help="only say what would go")
 
     _verb(verbs, "export", "write every event, one a line", _export).add_argument("target", help='a file, or "-"')
-    _verb(verbs, "import", "take exported events in; what is there already stays", _import).add_argument("file")
+    load = _verb(verbs, "import", "take exported events in; what is there already stays", _import)
+    load.add_argument("file")
+
+    delete = _verb(verbs, "delete", "delete a card for good; what comes later of it is not kept", _delete)
+    delete.add_argument("card", help="its id")
+    delete.add_argument("--room", default="default", help="where it is (default: default)")
+
+    for verb in (gc, load, delete):
+        verb.add_argument(
+            "--url",
+            help="of the board that serves the database (default: found, where --db is a path of this machine); token:"
+            " AQUIN_NB_TOKEN",
+        )
 
 
 def _verb(verbs: Any, name: str, text: str, run: Callable[[argparse.Namespace], None]) -> argparse.ArgumentParser:
@@ -80,8 +96,11 @@ def _open(args: argparse.Namespace, *, writable: bool) -> Any:
 
 
 def _serve(args: argparse.Namespace, adopt: Adopt) -> None:
+    from .board import Limits
     from .serve import Running, first_line, serve
 
+    if args.room_events < 1 or args.room_bytes < 1:
+        raise AquinError("--room-events and --room-bytes want 1 or more.")
     named = _named_folder(args.adopt)
     endings: list[Callable[[], None]] = []
 
@@ -96,7 +115,10 @@ def _serve(args: argparse.Namespace, adopt: Adopt) -> None:
             _say("Sessions reach it with the token in the file of mode 600 beside its database. Ctrl-C stops it.")
 
     try:
-        serve(args.db, port=args.port, announce=announce, socket_path=args.socket, hosts=args.allow_host)
+        serve(
+            args.db, port=args.port, announce=announce, socket_path=args.socket, hosts=args.allow_host,
+            limits=Limits(room_events=args.room_events, room_bytes=args.room_bytes),
+        )  # fmt: skip
     finally:
         for end in endings:
             end()
@@ -135,17 +157,22 @@ def _backup(args: argparse.Namespace) -> None:
 
 def _gc(args: argparse.Namespace) -> None:
     from ..files import human_bytes
-    from .maintenance import collect_garbage
+    from .maintenance import Kept, collect_garbage
+    from .remote import board_of
 
-    if args.days < 0 or args.attempts < 1:
-        raise AquinError("--days wants 0 or more, --attempts 1 or more.")
-    storage = _open(args, writable=True)
-    try:
-        gone = collect_garbage(storage, days=args.days, attempts=args.attempts, dry_run=args.dry_run)
-    finally:
-        storage.close()
-    how = "would go" if args.dry_run else "are gone"
-    _say(f"{gone.events:,} events and {gone.blobs:,} blobs ({human_bytes(gone.bytes)}) {how}.")
+    if not 0 <= args.days <= 100_000 or args.attempts < 1:
+        raise AquinError("--days wants 0 to 100,000, --attempts 1 or more.")
+    how = {"days": args.days, "attempts": args.attempts, "dry_run": args.dry_run}
+    if (board := board_of(args.db, args.url)) is not None:
+        gone = Kept(**board.ask("POST", "/v1/gc", how))
+    else:
+        storage = _open(args, writable=True)
+        try:
+            gone = collect_garbage(storage, **how)
+        finally:
+            storage.close()
+    verb = "would go" if args.dry_run else "are gone"
+    _say(f"{gone.events:,} events and {gone.blobs:,} blobs ({human_bytes(gone.bytes)}) {verb}.")
 
 
 def _export(args: argparse.Namespace) -> None:
@@ -162,14 +189,43 @@ def _export(args: argparse.Namespace) -> None:
 
 
 def _import(args: argparse.Namespace) -> None:
-    from .maintenance import load
+    from .maintenance import Taken, load, load_by
+    from .remote import board_of
 
-    storage = _open(args, writable=True)
+    def send(items: list[Any]) -> Taken:
+        assert board is not None
+        told = board.ask("POST", "/v1/events", items)
+        refused = [(one["index"], one["reason"]) for one in told["rejected"]]
+        return Taken(told["accepted"], told["duplicates"], refused)
+
     try:
-        with open(args.file, "rb") as stream:
-            new, known = load(storage, iter(stream), args.file)
+        stream = open(args.file, "rb")  # noqa: SIM115
     except OSError as error:
         raise AquinError(f"{args.file} cannot be read: {error.strerror}.") from None
-    finally:
-        storage.close()
-    _say(f"{new:,} events taken in, {known:,} were there already.")
+    with stream:
+        if (board := board_of(args.db, args.url)) is not None:
+            new, known = load_by(send, iter(stream), args.file)
+        else:
+            storage = _open(args, writable=True)
+            try:
+                new, known = load(storage, iter(stream), args.file)
+            finally:
+                storage.close()
+    _say(f"{new:,} events taken in, {known:,} were there already or are of deleted cards.")
+
+
+def _delete(args: argparse.Namespace) -> None:
+    from .remote import board_of
+
+    if (board := board_of(args.db, args.url)) is not None:
+        board.delete(args.card, args.room)
+    else:
+        storage = _open(args, writable=True)
+        try:
+            if storage.bury(args.room, args.card) is None:
+                raise AquinError(f"There is no card {args.card} in the room {args.room}.")
+            while storage.sweep(10_000):
+                pass
+        finally:
+            storage.close()
+    _say(f"The card {args.card} is deleted.")

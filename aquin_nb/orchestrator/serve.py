@@ -21,7 +21,7 @@ from fastapi import FastAPI
 from ..errors import AquinError
 from ..files import write_json
 from .app import create_app
-from .board import Board
+from .board import Board, Limits
 from .find import default_database, serving_file
 from .sqlite import SqliteStorage
 from .storage import Storage, open_storage
@@ -56,6 +56,7 @@ def serve(
     announce: Callable[[Running], None],
     socket_path: str | None = None,
     hosts: Sequence[str] = (),
+    limits: Limits | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
@@ -78,7 +79,7 @@ def serve(
             sockets.append(_unix(Path(socket_path)))
         storage = open_storage(place)
         token = _token(storage)
-        app = create_app(storage, hosts=hosts)
+        app = create_app(storage, hosts=hosts, limits=limits)
         url = f"http://{HOST}:{sockets[0].getsockname()[1]}"
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, server_header=False, proxy_headers=False, ws="none",
