@@ -8,14 +8,13 @@ from fastapi import FastAPI, HTTPException, Response
 
 _HERE = Path(__file__).parent
 _STATIC = _HERE.parent / "widgets" / "static"
-VIEWS = ("align", "capture", "diff", "sweep", "tokens", "train", "trajectory")
-"""Kinds of views that a card can bring; the page loads the module of one when it is opened."""
 FILES = {
     "board.html": (_HERE / "page" / "board.html", "text/html; charset=utf-8"),
     "board.css": (_HERE / "page" / "board.css", "text/css; charset=utf-8"),
     "board.svg": (_HERE / "page" / "board.svg", "image/svg+xml"),
     "board.js": (_STATIC / "board.js", "text/javascript; charset=utf-8"),
-    **{f"view-{kind}.js": (_STATIC / f"view-{kind}.js", "text/javascript; charset=utf-8") for kind in VIEWS},
+    # Views that a card can bring; the page loads the module of one when it is opened.
+    **{path.name: (path, "text/javascript; charset=utf-8") for path in sorted(_STATIC.glob("view-*.js"))},
 }
 """Told by name: no path is ever made of what a request says."""
 
@@ -41,9 +40,10 @@ def mount(app: FastAPI) -> None:
 
     @app.get("/view-{kind}.js", include_in_schema=False)
     async def view(kind: str) -> Response:
-        if kind not in VIEWS:
+        name = f"view-{kind}.js"
+        if name not in FILES:
             raise HTTPException(404, "There is no such view.")
-        return _file(f"view-{kind}.js")
+        return _file(name)
 
 
 def _file(name: str) -> Response:

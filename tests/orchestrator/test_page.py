@@ -132,6 +132,88 @@ def test_a_page_goes_on_where_it_was_when_its_server_was_killed(page: Any, tmp_p
         process.wait()
 
 
+def run_of(sender: Sender, card: str, told: dict[str, Any], session: str, *, done: bool = True) -> list[Any]:
+    named = {"tool": told["kind"], "kind": told["kind"], "name": told["name"], "session": session, "card": told}
+    start = sender.event("tool.start", card, named)
+    points = [
+        sender.event("card.progress", card, {"point": {"step": step, "fvu": 1 / (1 + step), "l0": 32.0}})
+        for step in range(1, 20)
+    ]
+    end = [sender.event("tool.result", card, {"status": "completed", "card": told | {"status": "completed"}})]
+    return [start, *points, *(end if done else [])]
+
+
+def test_cards_are_filtered_compared_and_linked_to(page: Any, board: Served) -> None:
+    sender, first, second = Sender(), uuid7(), uuid7()
+    told = cards()
+    changed = told["saeTrain"] | {"name": "bible-64", "config": told["saeTrain"]["config"] | {"k": 64}}
+    board.send(run_of(sender, first, told["saeTrain"], "an ablation"))
+    board.send(run_of(sender, second, changed, "another", done=False))
+    board.send([sender.event("tool.start", uuid7(), {"tool": "sae.diff", "kind": "saeDiff", "card": told["saeDiff"]})])
+    enter(page, board)
+    page.locator("article").nth(2).wait_for()
+    page.keyboard.press("/")
+    page.keyboard.type("kind:saeTrain k:64")
+    page.get_by_text("1 of 3 cards").wait_for()
+    assert page.locator("article:visible h2").all_inner_texts() == ["bible-64"]
+    page.reload()
+    page.get_by_text("1 of 3 cards").wait_for()
+    assert page.get_by_label("Filter").input_value() == "kind:saeTrain k:64"
+    page.get_by_label("Filter").fill("kind:saeTrain laver:5")
+    page.get_by_text("No card here has “laver”.").wait_for()
+    page.get_by_label("Filter").fill("kind:saeTrain")
+    page.keyboard.press("Escape")
+    for key in ("x", "j", "x", "c"):
+        page.keyboard.press(key)
+    page.get_by_role("heading", name="2 cards side by side").wait_for()
+    assert page.locator("tr.differs th").all_inner_texts() == ["status", "config.k"]
+    page.get_by_role("img", name="FVU over steps").wait_for()
+    page.get_by_label("only what differs").check()
+    assert page.locator("tbody tr.same").count() == 0
+    shared = page.url
+    assert board.token not in shared
+    page.goto("about:blank")
+    page.goto(shared)
+    page.get_by_role("heading", name="2 cards side by side").wait_for()
+    page.keyboard.press("Escape")
+    page.locator("article:visible").first.wait_for()
+    page.goto(f"{board.url}/#card={first}")
+    page.locator(f"article[data-card='{first}'] details.all[open]").wait_for()
+    page.keyboard.press("?")
+    page.get_by_role("dialog").get_by_text("next card").wait_for()
+    assert page.said == []
+
+
+def test_cards_lie_by_session_when_asked(page: Any, board: Served) -> None:
+    told = cards()["saeTrain"]
+    for session in ("an ablation", "another", "an ablation"):
+        board.send(run_of(Sender(), uuid7(), told, session))
+    enter(page, board)
+    page.get_by_label("by session").check()
+    assert page.locator("section.group > h2").all_inner_texts() == ["an ablation · 2", "another · 1"]
+    board.send(run_of(Sender(), uuid7(), told, "a third"))
+    page.get_by_text("a third · 1").wait_for()
+    assert page.locator("section.group > h2").first.inner_text() == "a third · 1"
+
+
+def test_a_thousand_cards_are_found_by_the_filter_and_ask_for_no_thousand_curves(page: Any, board: Served) -> None:
+    told, sender = cards()["saeTrain"], Sender()
+    for at in range(0, 1000, 50):
+        events = []
+        for number in range(at, at + 50):
+            one = told | {"name": f"run {number}", "layer": number}
+            start = {"tool": "sae.train", "kind": "saeTrain", "name": one["name"], "card": one}
+            events.append(sender.event("tool.start", uuid7(), start))
+        board.send(events)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    enter(page, board)
+    page.get_by_label("Filter").fill("layer<3")
+    page.get_by_text("3 of 1,000 cards").wait_for()
+    assert page.locator("article:visible h2").all_inner_texts() == ["run 2", "run 1", "run 0"]
+    assert len([url for url in asked if url.endswith("points") or "/points?" in url]) < 60
+
+
 def test_text_stays_text_on_every_kind_of_card(page: Any, board: Served) -> None:
     hostile = payloads()
     assert len(hostile) >= 200
@@ -166,8 +248,13 @@ def test_text_stays_text_on_every_kind_of_card(page: Any, board: Served) -> None
     shown = page.inner_text("main")
     assert "<script>window.owned=1</script>" in shown
     assert page.evaluate("[window.owned ?? null, window.reports ?? null]") == [None, None]
-    foreign = "script, img, svg, iframe, object, embed, a, form, style, link, base, meta, math, template, video, audio"
+    foreign = (
+        "script, img, svg, iframe, object, embed, a:not(.permalink), form, style, link, base, meta, math, template"
+    )
     foreign = f"main :is({foreign})"
     assert page.locator(foreign).count() == 0
+    links = page.locator("a.permalink").evaluate_all("(all) => all.map((one) => one.getAttribute('href'))")
+    assert len(links) == 61
+    assert all(link.startswith("#") for link in links)
     assert page.foreign == []
     assert page.said == []

@@ -44,6 +44,11 @@ export async function ask(path: string, more: RequestInit = {}): Promise<Respons
   return answer;
 }
 
+/** JSON that was kept under its hash. */
+export async function readBlob(sha256: string): Promise<unknown> {
+  return (await ask(`v1/blobs/${sha256}`)).json();
+}
+
 export async function read<T>(path: string): Promise<T> {
   return (await (await ask(path)).json()) as T;
 }

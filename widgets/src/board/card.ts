@@ -3,6 +3,8 @@
 import { h, setText, show } from "../core/dom.ts";
 import { count, duration, percent } from "../core/format.ts";
 import { read } from "./access.ts";
+import { hashOf } from "./address.ts";
+import { Details } from "./details.ts";
 import { context, face, plain } from "./faces.ts";
 import { type CardView, type Fields, fields, quantity, text } from "./model.ts";
 import { Curve } from "./spark.ts";
@@ -30,18 +32,58 @@ export class CardElement {
   private readonly rows = h("div", { class: "rows" });
   private readonly table = h("tbody");
   private readonly more = h("details", { class: "all" }, h("summary", {}, "Everything it says"), h("table", {}, this.table));
+  private readonly box = h("input", { type: "checkbox", class: "pick" });
+  private readonly permalink = h("a", { class: "permalink", title: "address of this card" }, "#");
+  private readonly details = new Details();
   private curve: Curve | null = null;
   private curveOf = 0;
+  private near = false;
+  /** When it was selected, to compare cards in the order of selecting. */
+  chosenAt = 0;
 
-  constructor(public view: CardView) {
+  constructor(
+    public view: CardView,
+    chosen: (card: CardElement) => void,
+  ) {
     this.element = h(
-      "article", { "data-card": view.id },
-      h("div", { class: "head" }, this.name, this.pill, this.kind, this.again, this.when),
+      "article", { "data-card": view.id, tabindex: -1 },
+      h("div", { class: "head" }, this.box, this.name, this.pill, this.kind, this.again, this.permalink, this.when),
       this.sub, this.contact, this.progress, this.figures, this.notes,
-      h("div", { class: "folds" }, h("details", { class: "sync" }, this.sync, this.rows), this.more),
+      h("div", { class: "folds" }, this.details.element, h("details", { class: "sync" }, this.sync, this.rows), this.more),
     );
     this.more.addEventListener("toggle", () => this.tell());
+    this.box.addEventListener("change", () => {
+      this.chosenAt = performance.now();
+      this.element.classList.toggle("chosen", this.box.checked);
+      chosen(this);
+    });
+    sight(this.element, () => {
+      this.near = true; // a thousand cards must not ask for a thousand curves
+      this.update(this.view);
+    });
     this.update(view);
+  }
+
+  get selected(): boolean {
+    return this.box.checked;
+  }
+
+  toggleSelected(): void {
+    this.box.click();
+  }
+
+  /** Open the view of the whole, else everything the card says; close it when open. */
+  expand(): void {
+    const fold = this.details.there ? this.details.element : this.more;
+    fold.open = !fold.open;
+  }
+
+  /** Bring it into sight, open, as a link to it asks. */
+  reveal(): void {
+    show(this.element, true);
+    if (!this.details.element.open && !this.more.open) this.expand();
+    this.element.scrollIntoView({ block: "start" });
+    this.element.focus({ preventScroll: true });
   }
 
   update(view: CardView): void {
@@ -49,6 +91,10 @@ export class CardElement {
     const shown = face(view);
     const state = wording(view);
     setText(this.name, view.name || shown.title || "A run");
+    this.box.setAttribute("aria-label", `Select ${this.name.textContent} to compare`);
+    this.permalink.href = hashOf({ room: view.room, filter: "", card: view.id, compare: [], grouped: false });
+    this.permalink.setAttribute("aria-label", `Address of ${this.name.textContent}`);
+    this.details.update(view);
     setText(this.pill, state.label);
     this.pill.dataset.tone = state.tone;
     setText(this.kind, shown.title);
@@ -116,7 +162,7 @@ export class CardElement {
 
   private trace(columns: string[]): void {
     const { view } = this;
-    if (columns.length && this.curveOf !== view.attempt) {
+    if (columns.length && this.near && this.curveOf !== view.attempt) {
       this.curveOf = view.attempt;
       const curve = new Curve(columns);
       this.curve = curve;
@@ -157,4 +203,17 @@ function row(old: boolean, what: string, when: string, how: string): HTMLElement
 
 function sentence(words: string): string {
   return words.charAt(0).toUpperCase() + words.slice(1);
+}
+
+/** Call `seen` once, when the element is near the window for the first time. */
+function sight(element: HTMLElement, seen: () => void): void {
+  const observer = new IntersectionObserver(
+    (entries) => {
+      if (!entries.some((entry) => entry.isIntersecting)) return;
+      observer.disconnect();
+      seen();
+    },
+    { rootMargin: "300px" },
+  );
+  observer.observe(element);
 }
