@@ -92,12 +92,13 @@ class SpoolFeed:
         """Remove from the file what was confirmed. Small batches wait for it, since whoever tells an event does too."""
         self._next_trim = time.monotonic() + TRIM_SECONDS
         while self._trimming:
-            kept = self._trimming.pop()
             try:
-                self.spool.trim(kept)
-                self._sent.difference_update(kept)
-            except apsw.Error:
-                self._sent.update(kept)
+                self.spool.trim(self._trimming[-1])
+            except apsw.Error:  # nothing can be written now: all of it next time
+                self._sent.update(*self._trimming)
+                self._trimming = [sorted(self._sent)]
+                return
+            self._sent.difference_update(self._trimming.pop())
 
     def _passed(self, batch: Batch) -> None:
         if self._backlog is not None:
