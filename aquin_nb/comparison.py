@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .errors import OutputError
 from .files import whole_file
@@ -14,7 +16,11 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
+    from .engine.activations.captured import CaptureData
     from .engine.analysis.compare import Comparison
+    from .widgets.desk import Handler
+    from .widgets.selection import Selection
+    from .widgets.views.captures import ComparisonView
 
 
 class CaptureComparison(Shown):
@@ -28,10 +34,13 @@ class CaptureComparison(Shown):
         captures: `capture, model, checkpoint, site, position, probes, layers, d_model, matched_by, path`.
         cka: `capture, first_layer, layer, cka` of every pair of layers, or None when it was not asked for.
         notes: what a reader must know. methods: how the figures were made, with sources.
+        selected: probes of the first capture with their rows in the others (-1: not there), or rows of `frame`.
     """
 
-    def __init__(self, found: Comparison) -> None:
-        self._found = found
+    selects = ("probes", "layers")
+
+    def __init__(self, found: Comparison, data: Mapping[str, CaptureData] | None = None) -> None:
+        self._found, self._data = found, dict(data or {})
         self.frame, self.probes, self.labels = found.layers, found.probes, found.labels
         self.captures, self.cka = found.captures, found.cka
         self.notes, self.methods = list(found.notes), list(found.methods)
@@ -71,6 +80,44 @@ class CaptureComparison(Shown):
         from .widgets.comparison import comparison_html
 
         return comparison_html(self._found, live=live)
+
+    def _view(self) -> tuple[str, dict[str, Any]] | None:
+        return None if self._browser is None else ("captures", self._browser.data())
+
+    def _answers(self) -> dict[str, Handler]:
+        return {} if self._browser is None else self._browser.answers()
+
+    @cached_property
+    def _browser(self) -> ComparisonView | None:
+        """None for a single capture, and where only the tables are known."""
+        if len(self._data) < 2:
+            return None
+        import numpy as np
+
+        from .engine.analysis.pairing import pair
+        from .widgets.views.capture_numbers import CaptureNumbers
+        from .widgets.views.captures import ComparisonView, Side
+
+        sides: list[Side] = []
+        first = next(iter(self._data.values())).probes
+        for name, data in self._data.items():
+            rows = np.arange(len(first)) if not sides else np.full(len(first), -1)
+            if sides:
+                pairing = pair(first, data.probes)
+                rows[pairing.first] = pairing.second
+            numbers = CaptureNumbers(len(data.probes), list(data.layers), data.d_model, data.rows)
+            sides.append(Side(name, numbers, data.frame, rows))
+        tables = {"captures": self.captures, "layers": self.frame, "probes": self.probes}
+        return ComparisonView(tables, self.notes, self.methods, sides)
+
+    def _rows_of(self, selection: Selection) -> pd.DataFrame:
+        if selection.of == "layers":
+            return self.frame[self.frame["layer"].isin(selection.ids)]
+        if self._browser is None:
+            return super()._rows_of(selection)
+        first, *others = self._browser.sides
+        ids = [row for row in selection.ids if row < len(first.frame)]
+        return first.frame.iloc[ids].assign(**{f"row in {side.name}": side.rows[ids] for side in others})
 
     def save(self, path: str | Path) -> Path:
         """Write to one file: `.html` (self-contained page), `.json` (every table, notes and methods) or `.csv` (frame).

@@ -55,13 +55,14 @@ def compare_captures(
     if len(called) != len(opened) or len(set(called)) != len(called):
         raise AquinError(f"names= has to name each of the {len(opened)} captures differently, not {called!r:.200}.")
     with visible(f"Comparing {len(opened)} captures" if len(opened) > 1 else f"Looking at {called[0]}") as control:
+        named = dict(zip(called, opened, strict=True))
         found = compare(
-            dict(zip(called, opened, strict=True)),
+            named,
             labels=[labels] if isinstance(labels, str) else labels,
             cka=cka,
             control=control,
         )
-    return CaptureComparison(found)
+    return CaptureComparison(found, named)
 
 
 def _opened(capture: Capture | str | Path) -> CaptureData:

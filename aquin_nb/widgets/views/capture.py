@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from ...cards import ActivationCaptureCard
 from ...errors import AquinError, ProbeError, StoreError
 from ..text import count, script_json
+from .capture_codes import coded, coded_cosine, coded_places
 from .capture_numbers import CaptureNumbers, Projected, Rows, spaced
 from .fields import Field, Finder, fields, texts
 
@@ -168,7 +168,7 @@ class CaptureView:
             "median": np.array([norm.median for norm in self.card.norms], np.float32),
             "max": np.array([norm.max for norm in self.card.norms], np.float32),
         }
-        data |= _fields(self.fields, rows, long)
+        data |= embedded_fields(self.fields, rows, long)
         if looked is not None:
             data |= self._pictures(looked, ready, rows)
         return data
@@ -196,7 +196,7 @@ class CaptureView:
         return data
 
 
-def _fields(known: Sequence[Field], rows: Rows, long: int) -> dict[str, Any]:
+def embedded_fields(known: Sequence[Field], rows: Rows, long: int) -> dict[str, Any]:
     """The first keys: what they are, and codes, numbers or texts of some rows, by their place in the list."""
     told, codes, values, words = [], {}, {}, {}
     room = {"category": KEYS, "number": 4, "text": 8_000 // max(1, min(long, 60) * len(rows))}
@@ -213,36 +213,6 @@ def _fields(known: Sequence[Field], rows: Rows, long: int) -> dict[str, Any]:
     return {"fields": told, "codes": codes, "values": values, "words": words}
 
 
-def coded(norm: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
-    """Norms [layers, n] in a byte each, 0 for NaN: from a layer's lowest (1) to its highest (255), even steps of the
-    logarithm where that is more than 20 times as much, else even steps."""
-    finite = np.where(np.isfinite(norm), norm, np.nan)
-    empty = np.isnan(finite).all(axis=1) if norm.shape[1] else np.ones(len(norm), np.bool_)
-    low, high = np.zeros(len(norm)), np.zeros(len(norm))
-    low[~empty], high[~empty] = np.nanmin(finite[~empty], axis=1), np.nanmax(finite[~empty], axis=1)
-    wide = (low > 0) & (high > 20 * low)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        even = (finite - low[:, None]) / (high - low)[:, None]
-        steep = np.log(finite / low[:, None]) / np.log(high / low)[:, None]
-    share = np.nan_to_num(np.where(wide[:, None], steep, even).clip(0, 1), nan=0.0)
-    codes = np.where(np.isnan(finite), 0, 1 + np.rint(254 * share)).astype(np.uint8)
-    return codes, low.astype(np.float32), high.astype(np.float32)
-
-
-def coded_cosine(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Cosines in a byte each: 0 for NaN, 1 for −1, 255 for 1."""
-    return np.where(np.isnan(values), 0, 1 + np.rint(127 * (np.nan_to_num(values).clip(-1, 1) + 1))).astype(np.uint8)
-
-
-def coded_places(xy: NDArray[Any]) -> tuple[NDArray[np.uint16], tuple[float, float, float, float]]:
-    """Places [n, 2] as uint16 between the ends of either axis (x low, x high, y low, y high); 65535 for NaN."""
-    known = xy[np.isfinite(xy).all(axis=1)]
-    low, high = (known.min(axis=0), known.max(axis=0)) if len(known) else (np.zeros(2), np.zeros(2))
-    share = (xy - low) / np.where(high > low, high - low, 1.0)
-    codes = np.where(np.isfinite(xy), np.rint(65_534 * np.nan_to_num(share)), 65_535).astype(np.uint16)
-    return codes, (float(low[0]), float(high[0]), float(low[1]), float(high[1]))
-
-
 def size(data: Any) -> int:
     """Bytes of embedded data in a page, near enough: arrays as base64, the rest as script-safe JSON in UTF-8."""
     arrays = 0
@@ -254,7 +224,7 @@ def size(data: Any) -> int:
             return None
         if isinstance(value, Mapping):
             return {str(key): plain(item) for key, item in value.items()}
-        return value
+        return [plain(item) for item in value] if isinstance(value, list) else value
 
     return len(script_json(plain(data)).encode("utf-8", "replace")) + arrays
 

@@ -69,7 +69,7 @@ class CaptureNumbers:
     """
 
     def __init__(self, count: int, layers: Sequence[int], d_model: int, read: Read) -> None:
-        self.count, self.layers, self.d_model, self._read = count, list(layers), d_model, read
+        self.count, self.layers, self.d_model, self.read = count, list(layers), d_model, read
         self._lock = threading.RLock()
         self._looked: Looked | None = None
         self._projected: dict[int, Projected] = {}
@@ -101,13 +101,13 @@ class CaptureNumbers:
             total = np.zeros(self.d_model)
             x = np.zeros((0, self.d_model), np.float32)
             for part in parts:
-                x = self._read(layer, rows[part])
+                x = self.read(layer, rows[part])
                 fine = np.isfinite(x).all(axis=1)
                 bad[at, part] = ~fine
                 total += x[fine].sum(axis=0, dtype=np.float64)
             mean = (total / (np.linalg.norm(total) or 1.0)).astype(np.float32)
             for part in parts:
-                x = self._read(layer, rows[part]) if len(parts) > 1 else x
+                x = self.read(layer, rows[part]) if len(parts) > 1 else x
                 with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
                     norm[at, part] = np.sqrt(np.einsum("ij,ij->i", x, x, dtype=np.float64))
                     cosine[at, part] = (x @ mean) / norm[at, part]
@@ -117,7 +117,7 @@ class CaptureNumbers:
 
     def _project(self, layer: int) -> Projected:
         rows = spaced(self.count, min(POINTS, max(64, POINT_BYTES // (4 * self.d_model))))
-        x = self._read(layer, rows)
+        x = self.read(layer, rows)
         fine = np.flatnonzero(np.isfinite(x).all(axis=1))
         axes = components(x[fine[spaced(len(fine), FITTED)]])
         before = self._before(layer)

@@ -1,0 +1,6 @@
+// Captures side by side, in an HTML output and as a widget.
+import { mountComparison } from "../capture/compare.ts";
+import { resultWidget, upgradeResults } from "../core/host.ts";
+
+upgradeResults("captures", mountComparison);
+export default resultWidget(mountComparison);
