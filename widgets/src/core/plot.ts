@@ -4,6 +4,7 @@ import { canvasPng } from "./exports.ts";
 import type { Colours } from "./palette.ts";
 import type { Surface } from "./shell.ts";
 import { toSvg, type Pen } from "./svg.ts";
+import css from "./plot.css";
 
 /** A drawing with the exports every view offers. */
 export interface Plot {
@@ -34,7 +35,7 @@ export abstract class CanvasPlot implements Plot {
   constructor({ surface, label, height = 220 }: PlotOptions, roleDescription: string, help: string) {
     this.surface = surface;
     this.canvas = h("canvas", { tabindex: 0, role: "application", "aria-label": `${label}. ${help}`, "aria-roledescription": roleDescription });
-    this.element = h("div", { class: "plot", style: `height:${height}px` }, this.canvas, this.#tip, this.#said);
+    this.element = h("div", { class: "plot", style: `height:${height}px` }, h("style", {}, css), this.canvas, this.#tip, this.#said);
     const sizes = new ResizeObserver(() => this.redraw());
     sizes.observe(this.element);
     // A notebook detaches cells that scroll away, and a canvas may come back empty.

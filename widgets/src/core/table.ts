@@ -7,8 +7,9 @@ import { rowAt, type Columns, type Filter, type Row, type Sort } from "./columns
 import { h, setText } from "./dom.ts";
 import type { ColumnSpec, RowSource, Table, TableOptions } from "./rows.ts";
 import { cellText, tracks, trackedColumns, inSight } from "./sight.ts";
+import css from "./table.css";
 
-const ROW = 28; // CSS pixels, as in parts.css
+const ROW = 28; // CSS pixels, as in table.css
 const SPARE = 4; // rows drawn above and below those in sight
 const SETTLE_MS = 60; // rows that rush by are not asked for
 const EXTENT = 5000; // rows that one Shift click may take
@@ -54,7 +55,7 @@ export class VirtualTable implements Table {
     this.sort = options.sort ?? null;
     const many = options.onSelection ? "true" : null;
     this.#table = h("table", { role: "grid", tabindex: 0, "aria-label": options.label, "aria-multiselectable": many }, h("thead", { role: "rowgroup" }, this.#head), this.#body);
-    this.element = h("div", { class: "grid" }, this.#table, this.#none);
+    this.element = h("div", { class: "grid" }, h("style", {}, css), this.#table, this.#none);
     this.element.addEventListener("scroll", () => this.#schedule(), { passive: true });
     this.#table.addEventListener("keydown", (event) => this.#key(event));
     this.#table.addEventListener("focus", () => this.#point());

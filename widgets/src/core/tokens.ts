@@ -1,6 +1,7 @@
 // Text as tokens, each coloured by a value: pointer and keyboard walk them, white space is made visible.
 import { h, setText } from "./dom.ts";
 import { number } from "./format.ts";
+import css from "./tokens.css";
 
 export interface TokenOptions {
   tokens: readonly string[];
@@ -58,7 +59,7 @@ export function tokenText(options: TokenOptions): TokenText {
   let here: number | null = null;
   const said = h("div", { class: "said", role: "status" });
   const list = h("div", { class: "tokens", role: "application", tabindex: 0, "aria-roledescription": "text with values", "aria-label": `${label}. Arrow keys walk the tokens, Enter picks.` });
-  const element = h("div", {}, list, said);
+  const element = h("div", {}, h("style", {}, css), list, said);
 
   const largest = () => {
     let most = 0;
