@@ -79,7 +79,7 @@ export function mountComparison(host: HTMLElement, data: ComparisonDigest, sourc
       if (!pair.distance) return;
       const { values, scale } = scaledDistance(pair.distance, columns);
       const shape: [number, number] = [pair.layers.length, columns.length];
-      heat.set({ shape, overview: { values, shape }, scale, rowName: (row) => `layer ${pair.layers[row]}`, colName: (col) => tip(data.ids[columns[col]!]!) });
+      heat.set({ shape, overview: { values, shape }, scale, rowName: (row) => String(pair.layers[row]), colName: (col) => String(data.ids[columns[col]!]), note: (_row, col) => tip(data.ids[columns[col]!]!) });
     };
     const refilter = () => {
       const whole: Filter = only === "all" ? filter : { ...filter, among: { differs: [...new Set(flags.known.values())] } };

@@ -81,7 +81,7 @@ export function heatPanel({ shell, model, onPick, onHover }: Options): HeatPanel
       const [rows, cols] = found.values.shape;
       plot.set({
         shape: [rows, cols], overview: { values, shape: [rows, cols] }, scale,
-        rowName: (row) => `layer ${model.layers[row]}`, colName: (col) => model.tip(found.ids[col]!),
+        rowName: (row) => String(model.layers[row]), colName: (col) => String(found.ids[col]), note: (_row, col) => model.text(found.ids[col]!).slice(0, 160),
       });
       setText(told, found.total > cols ? `${count(cols)} of ${count(found.total)} probes, evenly spaced.` : "");
       mark();
