@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .sweep import SaeSweep, open_sweep
     from .verbs.bare import sae_resume, sae_train
     from .verbs.compare import compare_captures
+    from .verbs.connect import connect, sync_status
     from .verbs.dictionaries import compare_dictionaries
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "TrainConfig",
     "compare_captures",
     "compare_dictionaries",
+    "connect",
     "errors",
     "fetch",
     "link",
@@ -61,6 +63,7 @@ __all__ = [
     "sae_align",
     "sae_resume",
     "sae_train",
+    "sync_status",
 ]
 
 _HOMES = {
@@ -78,6 +81,7 @@ _HOMES = {
     "TrainConfig": ".engine.sae",
     "compare_captures": ".verbs.compare",
     "compare_dictionaries": ".verbs.dictionaries",
+    "connect": ".verbs.connect",
     "fetch": ".engine.models",
     "link": ".showing",
     "load_dictionary": ".engine.sae",
@@ -92,6 +96,7 @@ _HOMES = {
     "sae_align": ".session",
     "sae_resume": ".verbs.bare",
     "sae_train": ".verbs.bare",
+    "sync_status": ".verbs.connect",
 }
 
 

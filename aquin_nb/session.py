@@ -29,7 +29,7 @@ from .progress import visible
 from .records import capture_card, dictionary_ref, model_ref, write_card
 from .results import Capture, SaeTrain
 from .sync.status import SyncStatus
-from .telling import Telling, told
+from .telling import Telling, connect_session, process_telling, told
 from .verbs.align import sae_align
 from .verbs.collect import collect_activations
 from .verbs.sae import SaeVerbs
@@ -128,15 +128,16 @@ class Session:
         if self.telling is not None and self.telling.outbox is not outbox:
             self.telling.outbox.close()
         self.telling = Telling(outbox, name or self.name, device)
-        self.jobs.announce = self.telling.announce
-        self.jobs.cancel_at_exit()  # before the outbox closes, so that it is told how they ended
+        self.telling.attend(self.jobs)
+        connect_session(self.telling)
         return outbox.status()
 
     def sync_status(self) -> SyncStatus:
         """Whether what runs told has reached the orchestrator, and what waits."""
-        if self.telling is None:
+        telling = self.telling or process_telling()
+        if telling is None:
             return SyncStatus("off", problem="nobody is told of this session's runs; session.connect() changes that")
-        return self.telling.outbox.status()
+        return telling.outbox.status()
 
     def load_model(self, model: str) -> None:
         """Refused unless `model` is the one already loaded: results of one session all speak of the same weights.

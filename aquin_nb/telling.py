@@ -1,6 +1,10 @@
 """What a session tells of its runs: every verb's start, progress and result, as events of its card.
 
 The one place where verbs and sync meet. Without an orchestrator nothing is told and nothing is written.
+
+Who is told: of a verb of a session, the session's connection, else that of the process (`aquin_nb.connect`); of a
+function without a session, that of the process, else that of the session that connected last and is still open. A verb
+that another verb calls is a part of it and has no card of its own.
 """
 
 from __future__ import annotations
@@ -11,13 +15,14 @@ import logging
 import socket
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from .cards.events import slim
 from .errors import Cancelled
-from .jobs import FINISHED, Job
+from .jobs import FINISHED, Job, JobQueue
 
 if TYPE_CHECKING:
     from .cards import Card
@@ -35,7 +40,7 @@ SNAPSHOT_SECONDS = 5.0
 def told(
     tool: str, kind: str, *, named: bool = False
 ) -> Callable[[Callable[Concatenate[S, P], R]], Callable[Concatenate[S, P], R]]:
-    """A verb of a session, told to its orchestrator: a job as long as it runs, anything else from call to return.
+    """A verb of a session, told to an orchestrator: a job as long as it runs, anything else from call to return.
 
     `named`: the run's name is its first argument, else its argument `name`.
     """
@@ -43,15 +48,93 @@ def told(
     def tells(verb: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
         @functools.wraps(verb)
         def calls(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
-            telling: Telling | None = getattr(getattr(self, "_session", self), "telling", None)
+            session: Any = getattr(self, "_session", self)
+            telling: Telling | None = session.telling or _connected.process
             if telling is None:
                 return verb(self, *args, **kwargs)
+            telling.attend(session.jobs)
             name = args[0] if named and args else kwargs.get("name")
             return telling.call(tool, kind, str(name or ""), lambda: verb(self, *args, **kwargs))
 
         return calls
 
     return tells
+
+
+def told_alone(tool: str, kind: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A function that needs no session, told from call to return; the run's name is its argument `name`."""
+
+    def tells(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def calls(*args: P.args, **kwargs: P.kwargs) -> R:
+            telling = _connected.to_anyone()
+            if telling is None:
+                return function(*args, **kwargs)
+            return telling.call(tool, kind, str(kwargs.get("name") or ""), lambda: function(*args, **kwargs))
+
+        return calls
+
+    return tells
+
+
+def tell_job(job: Job[Any], tool: str, kind: str, name: str) -> None:
+    """Tell a job that no session runs, from now until it ends; `name` is empty when nobody gave it one."""
+    telling = _connected.to_anyone()
+    if telling is not None:
+        with _harmless():
+            Run(telling, tool, kind, name, job.card).follow(job)
+
+
+class _Connected:
+    """Who is told by this process.
+
+    process: of `aquin_nb.connect`. sessions: of those that connected themselves, in that order.
+    """
+
+    def __init__(self) -> None:
+        self.process: Telling | None = None
+        self.sessions: list[Telling] = []
+
+    def to_anyone(self) -> Telling | None:
+        """Who is told of what belongs to no session."""
+        self.sessions = [one for one in self.sessions if not one.outbox.closed]
+        return self.process or (self.sessions[-1] if self.sessions else None)
+
+
+_connected = _Connected()
+
+
+def connect_process(telling: Telling | None) -> Telling | None:
+    """Tell this from now on of every run of the process that belongs to no connected session; returns the last one."""
+    _connected.process, before = telling, _connected.process
+    return before
+
+
+def connect_session(telling: Telling) -> None:
+    """A session tells this of its runs."""
+    _connected.sessions.append(telling)
+
+
+def process_telling() -> Telling | None:
+    """Who is told of runs that belong to no connected session."""
+    return _connected.process
+
+
+class _Verb(threading.local):
+    """Which verb this thread is in: who is told, then tool, kind and name."""
+
+    now: tuple[Telling, str, str, str] | None = None
+
+
+_verb = _Verb()
+
+
+def announce(job: Job[Any]) -> None:
+    """Tell a job, of the verb that this thread is in, from before it begins until it ends."""
+    if _verb.now is not None:
+        telling, tool, kind, name = _verb.now
+        with _harmless():
+            Run(telling, tool, kind, name, job.card).follow(job)
 
 
 class Telling:
@@ -67,16 +150,28 @@ class Telling:
         self._device = device or socket.gethostname()
         self._calls: Counter[tuple[str, str, int]] = Counter()
         self._attempts: Counter[str] = Counter()
-        self._calling = threading.local()
+        self._queues: weakref.WeakSet[JobQueue] = weakref.WeakSet()
+
+    def attend(self, queue: JobQueue) -> None:
+        """Hear of the jobs of a queue, also how they end when the process does."""
+        if queue not in self._queues:
+            self._queues.add(queue)
+            queue.announce = announce
+            queue.cancel_at_exit()  # before the outbox closes, so that it is told
 
     def call(self, tool: str, kind: str, name: str, work: Callable[[], R]) -> R:
-        """Do the work of a verb and tell it."""
-        if kind in JOBS:
-            self._calling.verb = (tool, kind, name)
-            try:
+        """Do the work of a verb and tell it, unless it is a part of another verb's."""
+        if _verb.now is not None:
+            return work()
+        _verb.now = (self, tool, kind, name)
+        try:
+            if kind in JOBS:
                 return work()  # what is refused at once was never a run; the rest is announced
-            finally:
-                self._calling.verb = None
+            return self._call(tool, kind, name, work)
+        finally:
+            _verb.now = None
+
+    def _call(self, tool: str, kind: str, name: str, work: Callable[[], R]) -> R:
         run: Run | None = None
         with _harmless():
             run = Run(self, tool, kind, name, None)
@@ -92,14 +187,6 @@ class Telling:
             if run is not None:
                 run.end("completed", None, getattr(result, "card", None))
         return result
-
-    def announce(self, job: Job[Any]) -> None:
-        """Tell a job, of the verb that this thread is in, from before it begins until it ends."""
-        verb: tuple[str, str, str] | None = getattr(self._calling, "verb", None)
-        if verb is not None:
-            tool, kind, name = verb
-            with _harmless():
-                Run(self, tool, kind, name, job.card).follow(job)
 
     def identify(self, tool: str, name: str) -> tuple[str, int]:
         """The card that a call belongs to, and which attempt of it this is.

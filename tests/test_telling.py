@@ -187,8 +187,7 @@ from aquin_nb.jobs import JobQueue
 from aquin_nb.sync import Outbox
 from aquin_nb.telling import Telling
 queue, telling = JobQueue("a queue"), Telling(Outbox(sys.argv[1], sys.argv[2], {TOKEN!r}), "a session")
-queue.announce = telling.announce
-queue.cancel_at_exit()
+telling.attend(queue)
 def work(control):
     while True:
         control.tick("train", 1, 10)

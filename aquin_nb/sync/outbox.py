@@ -203,6 +203,11 @@ class Outbox:
         )
 
     @property
+    def closed(self) -> bool:
+        """Whether `close` was called: nothing is kept any more."""
+        return self._closed
+
+    @property
     def source(self) -> str:
         """The producer that this process is, as its events name it."""
         return (self._journal or self._again(None)).producer.source

@@ -215,6 +215,7 @@ def _plan(job: Job[Any], plans: Sequence[tuple[Rows, TrainConfig]], places: Plac
 def _begin(job: Job[Any], training: Training) -> None:
     # A run without a name is known by its cell; one that goes on, by the name of what it goes on with.
     name = training.config.name or (training.cfg.name if training.resume is not None else "")
+    job.card = training.live.card
     tell_job(job, "sae.train", "saeTrain", name or "")
     JobQueue("training").add(job)
 
