@@ -31,8 +31,9 @@ def coded_cosine(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 def coded_places(xy: NDArray[Any]) -> tuple[NDArray[np.uint16], tuple[float, float, float, float]]:
     """Places [n, 2] as uint16 between the ends of either axis (x low, x high, y low, y high); 65535 for NaN."""
-    known = xy[np.isfinite(xy).all(axis=1)]
+    there = np.isfinite(xy).all(axis=1)
+    known = xy[there]
     low, high = (known.min(axis=0), known.max(axis=0)) if len(known) else (np.zeros(2), np.zeros(2))
     share = (xy - low) / np.where(high > low, high - low, 1.0)
-    codes = np.where(np.isfinite(xy), np.rint(65_534 * np.nan_to_num(share)), 65_535).astype(np.uint16)
+    codes = np.where(there[:, None], np.rint(65_534 * np.nan_to_num(share)), 65_535).astype(np.uint16)
     return codes, (float(low[0]), float(high[0]), float(low[1]), float(high[1]))
