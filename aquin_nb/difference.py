@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .cards import SaeDiffCard, SaeTrajectoryCard
 from .errors import DictionaryError, ProbeError, StoreError
@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .engine.analysis.sums import Sums
+    from .widgets.desk import Handler
+    from .widgets.selection import Selection
 
 PROBES, TOKENS, FEATURES = "probes.jsonl", "tokens.jsonl", "features.csv"
+WORDS = 4  # tokens shown beside a feature's number
 
 
 class Drivers:
@@ -62,6 +65,7 @@ class SaeDiff(Result):
     """
 
     card: SaeDiffCard
+    selects: ClassVar[tuple[str, ...]] = ("features", "probes")
 
     def __init__(self, path: Path, card: SaeDiffCard, frame: pd.DataFrame) -> None:
         self.path, self.card, self._frame = path, card, frame
@@ -151,6 +155,43 @@ class SaeDiff(Result):
 
         return "\n  ".join(diff_lines(self.card))
 
+    def _view(self) -> tuple[str, dict[str, Any]]:
+        from .widgets.views.diff import diff_data
+
+        # A result whose files were moved still shows its numbers; asked for drivers, it says which file is missing.
+        kept = all((self.path / name).exists() for name in (PROBES, TOKENS, "base", "checkpoint"))
+        return "diff", diff_data(self.card, self._frame, self._driving if kept else None)
+
+    def _answers(self) -> dict[str, Handler]:
+        from .widgets.views.diff import diff_answers
+
+        cohorts = None if self.card.by is None else self.cohorts
+        return diff_answers(self.card, self._frame, self._driving, cohorts, self._words)
+
+    def _rows_of(self, selection: Selection) -> pd.DataFrame:
+        import pandas as pd
+
+        if selection.of != "probes":
+            return super()._rows_of(selection)
+        texts, metadata, _ = self._probes
+        rows = [{"probe": at, "text": texts[at], **metadata[at]} for at in selection.ids if at < len(texts)]
+        return pd.DataFrame(rows, columns=None if rows else ["probe", "text"])
+
+    def _driving(self, feature: int) -> dict[str, Any]:
+        from .widgets.views.diff import driving
+
+        found = self.drivers(feature)
+        return driving(found.title, found.frame, found.tokens)
+
+    def _words(self) -> dict[str, list[str]]:
+        """Tokens on which each listed feature changes most, every one once."""
+        found: dict[str, list[str]] = {}
+        for feature, token in zip(self._tokens["feature"], self._tokens["token"], strict=True):
+            words = found.setdefault(str(feature), [])
+            if token not in words and len(words) < WORDS:
+                words.append(token)
+        return found
+
     def _key(self, by: str | None) -> str:
         key = self.card.by if by is None else by
         if key is None:
@@ -191,6 +232,7 @@ class SaeTrajectory(Result):
     """
 
     card: SaeTrajectoryCard
+    selects: ClassVar[tuple[str, ...]] = ("features",)
 
     def __init__(self, path: Path, card: SaeTrajectoryCard, frame: pd.DataFrame) -> None:
         self.path, self.card, self._frame = path, card, frame
@@ -217,6 +259,19 @@ class SaeTrajectory(Result):
         from .widgets.trajectory import trajectory_lines
 
         return "\n  ".join(trajectory_lines(self.card))
+
+    def _view(self) -> tuple[str, dict[str, Any]]:
+        from .widgets.views.trajectory import trajectory_data
+
+        return "trajectory", trajectory_data(self.card, self._frame)
+
+    def _answers(self) -> dict[str, Handler]:
+        from .widgets.views.trajectory import trajectory_answers
+
+        return trajectory_answers(self.card, self._frame)
+
+    def _rows_of(self, selection: Selection) -> pd.DataFrame:
+        return self._frame[self._frame["feature"].isin(selection.ids)]
 
 
 def open_diff(path: str | Path) -> SaeDiff:

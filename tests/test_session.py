@@ -96,7 +96,7 @@ def test_capture_bind_inspect(session: aquin_nb.Session, trained: aquin_nb.SaeTr
     inspection = session.inspect("In the beginning God created the heavens.", top=3)
     assert inspection.frame.groupby("position").size().max() <= 3
     assert inspection.frame["position"].min() == 1, "position 0 is BOS and is left out"
-    assert "<table" in inspection._repr_html_()
+    assert "<table" in inspection.html(live=False)
     smoke = session.sae.train(3, activations=capture.path, steps=20, d_sae=64, name="probes").wait(120)
     assert smoke.verdict == "smoke test only"
 

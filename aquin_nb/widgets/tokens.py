@@ -11,7 +11,8 @@ from . import parts
 from .html import upgradable_tables
 from .text import count, esc, number
 
-TOKEN_ROWS = 120
+TOKEN_ROWS = 60
+TEXT_TOKENS = 600  # of the running text
 CELL = "padding:2px 7px;text-align:right;white-space:nowrap;font-size:12px"
 
 
@@ -71,9 +72,9 @@ def _tint(share: float) -> str:
 
 
 def _text(tokens: Sequence[str], features: Sequence[int], table: np.ndarray, most: float) -> str:
-    """The running text; a tooltip names each token's strongest feature."""
+    """The running text, or its beginning; a tooltip names each token's strongest feature."""
     pieces = []
-    for token, row in zip(tokens, table, strict=True):
+    for token, row in zip(tokens[:TEXT_TOKENS], table, strict=False):
         if len(row) == 0 or row.max() <= 0:
             pieces.append(esc(token))
             continue
@@ -81,6 +82,8 @@ def _text(tokens: Sequence[str], features: Sequence[int], table: np.ndarray, mos
         tip = f"feature {int(features[best])}: {number(float(row[best]))}"
         tint = _tint(float(row[best]) / most)
         pieces.append(f'<span style="background-color:{tint};border-radius:2px" title="{esc(tip)}">{esc(token)}</span>')
+    if len(tokens) > TEXT_TOKENS:
+        pieces.append(" …")
     style = "margin-top:4px;line-height:1.9;white-space:pre-wrap;overflow-wrap:anywhere"
     return f'<div style="{style}">{"".join(pieces)}</div>'
 

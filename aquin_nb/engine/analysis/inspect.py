@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 import torch
 
@@ -11,22 +13,37 @@ from ..sae.dictionary import SparseAutoencoder
 from .passages import vectors
 
 
-@torch.no_grad()
 def inspect(
-    model: Model, sae: SparseAutoencoder, layer: int, text: str, top: int = 10
+    model: Model, sae: SparseAutoencoder, layer: int, text: str | Sequence[str], top: int = 10
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The `top` strongest features of each token of `text` (of the whole text for an embedding model).
 
     Returns two frames: `position, token, rank, feature, activation`, active features only, strongest first; and
-    `position, token` of every token looked at, also those on which nothing fires.
+    `position, token` of every token looked at, also those on which nothing fires. Of a list of texts both begin with
+    `text`, the row of each, from 0.
 
     Raises:
-        ProbeError: the text has no token to look at, or `top` is below 1.
+        ProbeError: a text has no token to look at, there is none, or `top` is below 1.
     """
-    if not isinstance(text, str) or not text.strip():
-        raise ProbeError(f"inspect() wants a text, not {text!r:.60}.")
     if not isinstance(top, int) or isinstance(top, bool) or top < 1:
         raise ProbeError(f"top must be a whole number of at least 1, not {top!r}.")
+    if isinstance(text, str):
+        return _inspect(model, sae, layer, text, top)
+    if not isinstance(text, Sequence) or not text:
+        raise ProbeError(f"inspect() wants a text or a list of texts, not {text!r:.60}.")
+    found = [_inspect(model, sae, layer, one, top) for one in text]
+    frames, tokens = (
+        pd.concat([part[side].assign(text=row) for row, part in enumerate(found)], ignore_index=True) for side in (0, 1)
+    )
+    return frames[["text", *found[0][0].columns]], tokens[["text", *found[0][1].columns]]
+
+
+@torch.no_grad()
+def _inspect(
+    model: Model, sae: SparseAutoencoder, layer: int, text: str, top: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    if not isinstance(text, str) or not text.strip():
+        raise ProbeError(f"inspect() wants a text, not {text!r:.60}.")
     tokens = model.tokenize([text])
     x = vectors(model, tokens, layer)
     if x.shape[0] == 0:

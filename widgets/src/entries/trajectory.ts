@@ -1,0 +1,6 @@
+// Inlined after the static HTML of a trajectory; as a module, the same view of a widget.
+import { resultWidget, upgradeResults } from "../core/host.ts";
+import { mountTrajectory } from "../diff/trajectory.ts";
+
+upgradeResults("trajectory", mountTrajectory);
+export default resultWidget(mountTrajectory);
