@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ CLASS_ORDER: Final = ("shared", "rotated", "split", "merged", "displaced", "weak
 ORDERS: Final = ("matching", "class", "index", "clusters")
 TILE: Final = 256
 """Blocks of a tile along each side, at most."""
-EXACT_FLOPS: Final = 1.2e9
-"""Work up to which every cosine of a tile is computed: a few ten milliseconds on one core."""
-SAMPLED: Final = (1, 2)
+EXACT_TILE: Final = 2.5e9
+EXACT_MAP: Final = 8e9
+"""Operations of a tile, and of the whole map, up to which every cosine is computed: less than 100 ms a tile on a core."""
+SAMPLED: Final = (2, 2)
 """Of a block too large for that: rows and columns of it that are looked at."""
 
 Floats = NDArray[np.float32]
@@ -167,7 +169,9 @@ class AlignMap:
         if found is None:
             return np.full(shape, np.nan, np.float32), False
         a, b = found
-        exact = 2.0 * len(ids_a) * len(ids_b) * a.rows.shape[1] <= EXACT_FLOPS or block == 1
+        each = 2.0 * a.rows.shape[1]
+        # By the size of a full tile, so that tiles at the map's end look like their neighbours.
+        exact = each * (TILE * block) ** 2 <= EXACT_TILE or each * math.prod(self.shape) <= EXACT_MAP or block == 1
         if exact:
             return _block_maxima(a.unit(ids_a) @ b.unit(ids_b).T, block, block), True
         some = [

@@ -120,6 +120,12 @@ export function verdicts(table: Columns, side: SideName, notes: ReadonlyMap<stri
   return found;
 }
 
+/** The column `near` that the table is sorted by at first: cosine of the nearest feature, missing for dead ones. */
+export function weakness(table: Columns, dead: number): Float32Array {
+  const kinds = numbers(table, "class");
+  return Float32Array.from(numbers(table, "nearest_cosine"), (cosine, i) => (kinds[i] === dead ? NaN : cosine));
+}
+
 export function numbers(table: Columns, name: string): Int32Array | Float32Array | Uint8Array {
   return (table.columns[name] ?? new Int32Array(0)) as Int32Array;
 }

@@ -3,7 +3,7 @@ import type { Columns, Filter } from "../core/columns.ts";
 import { orderRows } from "../core/columns.ts";
 import { chips, segmented } from "../core/controls.ts";
 import { h, setText } from "../core/dom.ts";
-import { count, number } from "../core/format.ts";
+import { count } from "../core/format.ts";
 import { histogram, type Histogram } from "../core/histogram.ts";
 import { localRows, virtualTable, type ColumnSpec, type Row, type Sort, type Table } from "../core/rows.ts";
 import type { Shell } from "../core/shell.ts";
@@ -11,7 +11,7 @@ import { lowestFilled, numbers, other, rebinned, VERDICTS, type SideName } from 
 import { kindName, kindTag } from "./kinds.ts";
 import type { Explorer } from "./state.ts";
 
-const WEAKEST: Sort = { column: "nearest_cosine", descending: false };
+const WEAKEST: Sort = { column: "near", descending: false };
 const BINS_TOGETHER = 4; // of 400: bars of 0.02
 const MARKS = ["", "✓", "⚑", "✎"];
 
@@ -193,6 +193,7 @@ export function features(explorer: Explorer, shell: Shell): Features {
       const here = explorer.tables[explorer.side];
       const made: Columns["columns"] = {};
       for (const [name, column] of Object.entries(here.columns)) {
+        if (name === "near") continue; // only there to be sorted by
         if (name === "class") made[name] = Array.from(rows, (row) => kindName(column[row] as number, data.classes));
         else if (name === "verdict") made[name] = Array.from(rows, (row) => VERDICTS[column[row] as number] || null);
         else if (["partner", "nearest", "second", "parent"].includes(name)) made[name] = Float64Array.from(rows, (row) => ((column[row] as number) < 0 ? NaN : (column[row] as number)));
@@ -210,13 +211,13 @@ function columns(side: SideName, explorer: Explorer, word: string): ColumnSpec[]
   return [
     { name: "feature", label: `${side}`, title: `Feature of ${side}`, width: "64px", align: "right", text: feature, first: "ascending" },
     { name: "class", label: "class", width: "minmax(104px, 1fr)", align: "left", first: "ascending", cell: (cell, value) => cell.replaceChildren(kindTag(value as number | null, explorer.data.classes)) },
-    { name: "nearest_cosine", label: "nearest", title: `Largest ${word} with any feature of ${there}`, width: "72px", text: fixed, bar: share, first: "ascending" },
+    { name: "near", label: "nearest", title: `Largest ${word} with any feature of ${there}; dead features are sorted to the end`, width: "84px", text: (_, row) => fixed(row["nearest_cosine"]), bar: (_, row) => share(row["nearest_cosine"]), first: "ascending" },
     { name: "nearest", label: `in ${there}`, title: `The most similar feature of ${there}`, width: "64px", align: "right", text: feature },
-    { name: "cosine", label: "partner", title: `${word} with the partner`, width: "72px", text: fixed, bar: share },
+    { name: "cosine", label: "partner", title: `${word} with the partner`, width: "80px", text: fixed, bar: share },
     { name: "partner", label: `in ${there}`, title: `The feature of ${there} it was matched with`, width: "64px", align: "right", text: feature },
     { name: "margin", label: "margin", title: "What the whole matching would lose at least without this pair", width: "68px", text: margin },
     { name: "q", label: "q", title: "False discovery rate: is the pair more alike than chance?", width: "68px", first: "ascending" },
-    { name: "firing_rate", label: "fires", title: "Share of the sample's rows", width: "68px", text: rate },
+    { name: "firing_rate", label: "fires", title: "Share of the sample's rows", width: "76px", text: rate },
     { name: "verdict", label: "said", title: "Accepted ✓, flagged ⚑ or remarked ✎", width: "52px", align: "left", text: (value) => MARKS[value as number] ?? "" },
   ];
 }
@@ -234,5 +235,5 @@ export function margin(value: unknown): string {
 
 export function rate(value: unknown): string {
   if (typeof value !== "number" || Number.isNaN(value)) return "–";
-  return value === 0 ? "never" : value < 1e-4 ? `${number(value * 1e6)} ppm` : `${number(value * 100)} %`;
+  return value === 0 ? "never" : `${Number((100 * value).toPrecision(2))} %`;
 }

@@ -40,7 +40,7 @@ export function alignmentMap(explorer: Explorer, shell: Shell): AlignmentMap {
   let picker: Control<string> | null = null;
   const bar = h("div", { class: "filters" });
 
-  const full: HeatScale = { low: -1, high: 1, map: "diverging", label: `largest ${word} of a block`, text: fixed };
+  const full: HeatScale = { low: -1, high: 1, map: "diverging", label: word, text: fixed };
   const blocks = (): Grid => map.matching ?? { values: new Uint8Array(1), shape: [1, 1] };
   const heat = heatmap({
     surface: shell,
@@ -49,10 +49,7 @@ export function alignmentMap(explorer: Explorer, shell: Shell): AlignmentMap {
     shape: map.shape,
     overview: blocks(),
     scale: full,
-    xLabel: `features of b`,
-    yLabel: `features of a`,
-    rowName: (row) => named("a", row),
-    colName: (col) => named("b", col),
+    ...axes(),
     onPick: ({ row, col }) => {
       const [a, b] = [known?.a[row], known?.b[col]];
       if (a !== undefined && b !== undefined) explorer.focus({ a, b });
@@ -62,9 +59,11 @@ export function alignmentMap(explorer: Explorer, shell: Shell): AlignmentMap {
   });
   const element = h("div", {}, bar, heat.element, told);
 
-  function named(side: "a" | "b", place: number): string {
-    const feature = known?.[side][place];
-    return feature === undefined ? `${side}, place ${place}` : `${side} ${feature}`;
+  /** Features where the order is known, else places in it. */
+  function axes() {
+    const name = (side: "a" | "b") => (place: number) => String(known?.[side][place] ?? place);
+    const label = known ? "feature" : "place";
+    return { xLabel: `${label} of b`, yLabel: `${label} of a`, rowName: name("a"), colName: name("b") };
   }
 
   const tile = (order: string) => async (level: number, row: number, col: number, signal: AbortSignal): Promise<Grid> => {
@@ -114,19 +113,19 @@ export function alignmentMap(explorer: Explorer, shell: Shell): AlignmentMap {
     known = null;
     if (next === "means" && map.clusters) {
       const { most } = map.clusters;
-      const scale: HeatScale = { low: -most, high: most, map: "diverging", label: "mean cosine of two clusters", text: fixed };
-      heat.set({ overview: clusterPicture(map.clusters), scale, tile: undefined as never });
+      const scale: HeatScale = { low: -most, high: most, map: "diverging", label: "mean cosine", text: fixed };
+      heat.set({ overview: clusterPicture(map.clusters), scale, tile: undefined as never, ...axes() });
       marks();
       tell();
       return;
     }
     const overview = next === "matching" ? blocks() : await explorer.source.ask<{ values: Grid }>("overview", { order: next }).then(({ values }) => values);
     if (name !== next) return;
-    heat.set({ overview, scale: full, tile: (explorer.live ? tile(next) : undefined) as never });
+    heat.set({ overview, scale: full, tile: (explorer.live ? tile(next) : undefined) as never, ...axes() });
     known = await fetchOrder(next);
     if (name !== next) return;
     marks();
-    heat.redraw();
+    heat.set(axes());
     tell();
   };
 
@@ -148,8 +147,10 @@ export function alignmentMap(explorer: Explorer, shell: Shell): AlignmentMap {
   const tell = () => {
     const left = { a: explorer.data.a.total - map.shape[0], b: explorer.data.b.total - map.shape[1] };
     const out = left.a + left.b > 0 ? `${left.a} features of a and ${left.b} of b took no part and are not on it.` : "";
-    const coarse = explorer.live ? explorer.mapWhy : name === "means" ? "" : "Zooming in on single pairs needs the kernel.";
-    setText(told, [out, coarse].filter(Boolean).join(" "));
+    const means = name === "means";
+    const block = means ? "Each field is the mean over two clusters of directions." : `Where a dot stands for many pairs it shows their largest known ${word}.`;
+    const coarse = explorer.live ? explorer.mapWhy : means ? "" : "Zooming in on single pairs needs the kernel.";
+    setText(told, [block, out, coarse].filter(Boolean).join(" "));
   };
 
   const refresh = () => {

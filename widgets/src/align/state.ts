@@ -1,7 +1,7 @@
 // What the parts of the explorer share: the pair in focus, both tables, what people said, and where more is to be had.
 import type { Columns } from "../core/columns.ts";
 import type { Selection, Source } from "../core/source.ts";
-import { answeredDetail, embeddedDetail, joinPages, numbers, other, pairKey, rowOf, verdicts, type AlignData, type Detail, type Note, type Pair, type PairAnswer, type SideName } from "./data.ts";
+import { answeredDetail, embeddedDetail, joinPages, numbers, other, pairKey, rowOf, verdicts, weakness, type AlignData, type Detail, type Note, type Pair, type PairAnswer, type SideName } from "./data.ts";
 
 export type Change = "pair" | "tables" | "notes" | "lane" | "side" | "map";
 
@@ -66,8 +66,8 @@ export class Explorer {
     this.pair = pair;
     this.#emit("pair");
     if (quiet) return;
-    if (pair.a !== null) this.source.select({ of: "features", ids: [pair.a] });
     if (pair.b !== null) this.source.select({ of: "features_b", ids: [pair.b] });
+    if (pair.a !== null) this.source.select({ of: "features", ids: [pair.a] }); // last: what Python's .selected shows
   }
 
   /** A feature beside its partner, as far as the page knows it. */
@@ -161,7 +161,7 @@ export class Explorer {
   #judge(): void {
     for (const side of ["a", "b"] as const) {
       const table = this.tables[side];
-      this.tables[side] = { rows: table.rows, columns: { ...table.columns, verdict: verdicts(table, side, this.notes) } };
+      this.tables[side] = { rows: table.rows, columns: { ...table.columns, near: weakness(table, this.data.classes.indexOf("dead")), verdict: verdicts(table, side, this.notes) } };
     }
   }
 

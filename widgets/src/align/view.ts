@@ -116,7 +116,7 @@ export function mountAlign(host: HTMLElement, data: AlignData, source: Source): 
     });
     if (data.trouble) shell.fail(new Error(data.trouble));
     shell.follow(source);
-    whenSeen(host, shell.onClose, () => {
+    whenSeen(host, (closed) => shell.onClose(closed), () => {
       const load = () => void explorer.load();
       explorer.on("lane", load);
       load();
