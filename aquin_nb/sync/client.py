@@ -53,7 +53,7 @@ class Client:
         url: http://, https:// (a path before /v1 is kept) or unix:///path/of/socket.
 
     Raises:
-        NetworkError: an address that is none of these.
+        NetworkError: an address that is none of these, or a token that cannot be one.
     """
 
     def __init__(self, url: str, token: str | None) -> None:
@@ -63,8 +63,12 @@ class Client:
         except ValueError:
             port = -1
         if parts.scheme not in ("http", "https", "unix") or port == -1 or not (parts.hostname or parts.path):
+            given = _shown(url) if parts.scheme else str(url).rpartition("@")[2]
+            raise NetworkError(f"{given!r} is no address of an orchestrator; give one such as http://127.0.0.1:8600.")
+        token = (token or "").strip()
+        if not (token.isascii() and token.isprintable()):
             raise NetworkError(
-                f"{_shown(url)} is no address of an orchestrator; give one such as http://127.0.0.1:8600."
+                "The token holds characters that no token has; copy the board's into AQUIN_NB_TOKEN again."
             )
         self.shown = _shown(url)
         self._parts, self._token, self._timeout = parts, token, TIMEOUT
@@ -136,16 +140,21 @@ class Client:
         rejected = _rejected(told)
         said = f"{self.shown} answered {status}{_detail(told)}."
         if 200 <= status < 300:
+            if text and not isinstance(body, dict):
+                return Answer("retry", f"{self.shown} gave an answer that is not an orchestrator's.")
             return Answer("taken", rejected=rejected, body=told)
         if status in (401, 403):
-            return Answer("refused", f"The token was refused by {self.shown} ({status}); events are kept.")
-        if status in (404, 405, 409, 415):
-            return Answer(
-                "incompatible", f"{said} It is no orchestrator that this version can speak to; events are kept."
-            )
+            said = f"The token was refused by {self.shown}" if self._token else f"{self.shown} asks for a token"
+            return Answer("refused", f"{said} ({status}): put the board's into AQUIN_NB_TOKEN; events are kept.")
+        if status in (404, 405):
+            return Answer("incompatible", f"{said} It is no orchestrator; events are kept.")
+        if status in (409, 415):
+            return Answer("incompatible", f"{said} Its version and ours do not fit: update the older; events are kept.")
+        if 300 <= status < 400:
+            return Answer("retry", f"{said} It sends elsewhere: give the address of the orchestrator itself.")
         if status == 413:
             return Answer("too large", said)
-        if status in (408, 425, 429) or status >= 500 or status < 200 or 300 <= status < 400:
+        if status in (408, 425, 429) or status >= 500 or status < 200:
             return Answer("retry", said, wait=_wait(headers))
         return Answer("poison", said, rejected=rejected)
 
@@ -231,4 +240,6 @@ def _wait(headers: Any) -> float | None:
 def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "it did not answer in time"
+    if isinstance(error, ValueError):  # its text may hold what we sent
+        return "what it answered cannot be read"
     return str(getattr(error, "strerror", None) or error or type(error).__name__)

@@ -135,7 +135,11 @@ class Journal:
 
     def _degrade(self, error: Exception) -> None:
         self.ring.active = True
-        self.problem = f"{self.path.parent} takes nothing ({error}); events are kept in memory."
+        why = (isinstance(error, OSError) and error.strerror) or str(error)
+        self.problem = (
+            f"{self.path.parent} takes nothing ({why}); events are kept in memory, and what is not delivered ends with"
+            " the process. Free or give room there, or set AQUIN_HOME to another folder."
+        )
 
     def _settle(self, last: Kept) -> int:
         """Put what is in memory and a start or a result on the disk, the reserve being there for that; its number."""

@@ -225,6 +225,8 @@ class Outbox:
             self._sender.stop(max(0.1, min(1.0, deadline - time.monotonic())))
         if self._journal is not None:
             self._journal.close()
+            if left := len(self._journal.ring):
+                log.warning("Events that memory alone had are lost: %s. %s", f"{left:,}", self._journal.problem)
 
     def __enter__(self) -> Outbox:
         return self

@@ -40,15 +40,15 @@ class SyncStatus:
 
     def __str__(self) -> str:
         said = {
-            "off": "kept on disk; no orchestrator was asked for",
+            "off": "kept for `aquin-nb sync`" if self.path else "off",
             "connecting": f"connecting to {self.url}",
-            "waiting": f"{self.url} was not reached; will sync later",
+            "waiting": "will sync later",
             "connected": f"connected to {self.url}",
-            "refused": "paused: the token was refused",
-            "incompatible": f"paused: {self.url} speaks another version",
+            "refused": "paused",
+            "incompatible": "paused",
             "closed": "closed",
         }[self.state]
-        parts = [said, f"{self.delivered:,} delivered", f"{self.pending:,} waiting"]
+        parts = [said, f"{self.delivered:,} delivered", f"{self.pending:,} waiting"] if self.path else [said]
         if self.seconds_since_contact is not None and self.state != "closed":
             parts.append(f"last contact {_ago(self.seconds_since_contact)} ago")
         parts += [f"{self.in_memory:,} of them in memory only"] if self.in_memory else []

@@ -175,6 +175,39 @@ def test_an_address_that_is_none_is_refused_at_once(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_token_that_cannot_be_one_is_refused_without_being_shown(tmp_path, board):
+    for token in ("a\nsecret", "ein geheimes Wört", "a\x00secret"):
+        with pytest.raises(NetworkError, match="AQUIN_NB_TOKEN") as error:
+            Outbox(tmp_path, board.url, token)
+        assert token not in str(error.value)
+    with Outbox(tmp_path, board.url, f" {TOKEN}\n") as outbox:  # as a file that was read gives it
+        outbox.log("card.progress", CARD, POINT)
+        assert outbox.flush(10)
+
+
+def test_what_ends_with_the_process_is_said(tmp_path, caplog):
+    (tmp_path / "file").touch()
+    outbox = Outbox(tmp_path / "file")
+    assert outbox.log("card.progress", CARD, POINT) == 0
+    said = str(outbox.status())
+    assert f"{tmp_path / 'file'} takes nothing" in said
+    assert "AQUIN_HOME" in said
+    outbox.close()
+    assert caplog.messages[-1].startswith("Events that memory alone had are lost: 1.")
+
+
+def test_another_program_at_the_address_is_no_contact(tmp_path, board):
+    board.fault = lambda path, number: (200, {}, b"<html>hello</html>")
+    with Outbox(tmp_path, board.url, TOKEN) as outbox:
+        outbox.log("card.progress", CARD, POINT)
+        assert outbox.flush(0.3) is False
+        status = outbox.status()
+        assert (status.state, status.seconds_since_contact, status.pending) == ("waiting", None, 1)
+        assert "is not an orchestrator's" in status.problem
+        board.fault = None
+        assert outbox.flush(10)
+
+
 def test_files_are_for_their_owner_alone(tmp_path):
     with Outbox(tmp_path / "new") as outbox:
         outbox.log("card.progress", CARD, POINT)
