@@ -45,7 +45,7 @@ export interface Shell extends Surface {
   fail(error: unknown): void;
   /** Take back what `fail` showed. */
   clear(): void;
-  /** The "Export" menu at the end of the toolbar; call again to change it, with an empty list to remove it. */
+  /** The "Export" menu at the end of the header; call again to change it, with an empty list to remove it. */
   exports(list: readonly Export[]): void;
   /** Build the view's content; an exception inside is shown instead of it. */
   build(make: () => void): void;
@@ -194,7 +194,7 @@ class Panel implements Shell {
     const menu = menuButton({ label: "Export", items: list.map((item) => ({ label: item.label, run: () => void save(item) })) });
     this.#menu = menu.element;
     this.#menu.classList.add("exports");
-    this.toolbar.append(this.#menu);
+    this.header.append(this.#menu);
   }
 
   build(make: () => void): void {

@@ -90,6 +90,10 @@ class SvgPen {
     this.#add(`<rect x="${at(x)}" y="${at(y)}" width="${at(width)}" height="${at(height)}" fill="none" ${this.#line()}/>`);
   }
   clearRect(): void {}
+  /** What an SVG has in the place of a canvas's drawImage. */
+  image(href: string, x: number, y: number, width: number, height: number): void {
+    this.#add(`<image href="${escaped(href)}" x="${at(x)}" y="${at(y)}" width="${at(width)}" height="${at(height)}" preserveAspectRatio="none"/>`);
+  }
   fillText(text: string, x: number, y: number): void {
     const [, weight, size, family] = /^(?:(\w+) )?([\d.]+)px (.*)$/.exec(this.font) ?? ["", "", "10", "sans-serif"];
     const place = `text-anchor="${ANCHORS[this.textAlign] ?? "start"}" dominant-baseline="${BASELINES[this.textBaseline] ?? "auto"}"`;
