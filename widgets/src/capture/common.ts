@@ -35,3 +35,13 @@ export function ends(values: Iterable<number>): [number, number] | null {
   }
   return low <= high ? [low, high] : null;
 }
+
+/** Layers are whole: an axis with room for halves labels none of them. */
+export function layerTick(at: number): string {
+  return Number.isInteger(at) ? String(at) : "";
+}
+
+/** Rings around some columns of a heat map; many of them would hide the picture, so the first ones stand for all. */
+export function marked(columns: readonly number[], row: number): { row: number; col: number }[] {
+  return columns.slice(0, 12).map((col) => ({ row, col }));
+}

@@ -10,6 +10,7 @@ import { localRows, virtualTable } from "../core/rows.ts";
 import { openShell, type Export } from "../core/shell.ts";
 import type { Source } from "../core/source.ts";
 import { curves, MEASURES, PairModel, type ComparisonDigest } from "./pair_model.ts";
+import { layerTick, marked } from "./common.ts";
 import { pairPictures } from "./pair_pictures.ts";
 import { scaledDistance, sidesTable } from "./pair_parts.ts";
 import { plural } from "./words.ts";
@@ -22,13 +23,14 @@ export function mountComparison(host: HTMLElement, data: ComparisonDigest, sourc
     shell.setSub(`${names.join(", ")} · ${plural(data.rows, "probe")} in the first · ${data.flagged === 0 ? "no probe differs" : `${plural(data.flagged, "probe")} flagged`}`);
     const measures = Object.keys(data.lines.columns).flatMap((column) => MEASURES.filter((one) => one.column.test(column)).map((one) => ({ value: column, label: one.label(column) }))).filter(({ value }) => curves(data.lines, names, value).length > 0);
     const pickLayer = (layer: number) => source.select({ of: "layers", ids: [layer] });
-    const plot = lines({ surface: shell, label: "Captures by layer", height: 200, x: new Float64Array(), series: [], xLabel: "layer", yLabel: "", legend: true, xText: (at) => `layer ${Math.round(at)}`, onPick: (at) => pickLayer(Math.round(at)) });
+    const plot = lines({ surface: shell, label: "Captures by layer", height: 200, x: new Float64Array(), series: [], xLabel: "layer", yLabel: "", legend: true, xText: layerTick, onPick: (at) => pickLayer(Math.round(at)) });
     const showMeasure = (column: string) => plot.set({ series: curves(data.lines, names, column), yLabel: measures.find(({ value }) => value === column)?.label ?? "" });
     const measure = measures.some(({ value }) => value === "cosine_median") ? "cosine_median" : (measures[0]?.value ?? "");
     showMeasure(measure);
     const chooser = segmented({ label: "Curve", options: measures, value: measure, onChange: showMeasure });
     const curve = h("section", { class: "part", "aria-label": "By layer" }, h("h4", {}, "By layer"), h("div", { class: "controls" }, chooser.element), plot.element);
-    shell.body.append(sidesTable(data), ...(data.why ? [note("bad", h("strong", {}, "The activations cannot be read. "), data.why)] : []), curve);
+    if (data.why) shell.body.append(note("bad", h("strong", {}, "The activations cannot be read. "), data.why));
+    shell.body.append(h("div", { class: "two" }, sidesTable(data), curve));
     const pairs = data.pairs.map((pair, at) => new PairModel(data, pair, at + 1, source));
     const exported: Export[] = [
       { label: "By layer as CSV", name: "captures by layer.csv", make: () => toCsv(data.lines) },
@@ -56,10 +58,10 @@ export function mountComparison(host: HTMLElement, data: ComparisonDigest, sourc
     const pictures = pairPictures({ shell, pair, tip, onLayer: pickLayer, onHover: () => undefined, onSelect: pick });
     const table = virtualTable({
       columns: [
-        { name: "probe", label: "#", width: "60px", text: String, first: "ascending" },
-        { name: "text", label: "text", width: "minmax(160px, 3fr)" },
-        { name: "distance", label: "1 − cosine", title: "of the probe's two vectors at the layer shown", width: "96px" },
-        { name: "row", label: "other #", title: "its row in the other capture", width: "72px", text: (value) => (value === -1 ? "–" : String(value)) },
+        { name: "probe", label: "#", width: "52px", text: String, first: "ascending" },
+        { name: "text", label: "text", width: "minmax(100px, 3fr)" },
+        { name: "distance", label: "1 − cosine", title: "of the probe's two vectors at the layer shown", width: "88px" },
+        { name: "row", label: "other", title: "its row in the other capture", width: "58px", text: (value) => (value === -1 ? "–" : String(value)) },
         { name: "differs", label: "differs", width: "minmax(90px, 1fr)" },
       ],
       source: localRows(pair.table(pictures.layer, flags.known)), height: 320, label: "Matched probes", id: "probe", empty: "No probe is left by the filter.",
@@ -110,7 +112,7 @@ export function mountComparison(host: HTMLElement, data: ComparisonDigest, sourc
       table.select(ids, true);
       pictures.select(ids);
       const places = new Map(Array.from(columns, (at, col) => [data.ids[at]!, col]));
-      heat.mark(ids.slice(0, 40).flatMap((id) => (places.has(id) ? [{ row: Math.max(0, pair.layers.indexOf(pictures.layer)), col: places.get(id)! }] : [])));
+      heat.mark(marked(ids.flatMap((id) => places.get(id) ?? []), Math.max(0, pair.layers.indexOf(pictures.layer))));
       say();
     };
     shell.onClose(source.on("select", ({ of, ids }) => {

@@ -6,7 +6,7 @@ import { count } from "../core/format.ts";
 import type { CaptureModel, FieldInfo } from "./model.ts";
 
 const SHOWN = 12; // levels as chips; a key with more shows its most frequent ones
-const OPEN = 3; // keys in sight; the others wait in a drawer
+const OPEN = 2; // keys in sight; the others wait in a drawer
 const MISSING = "\u0000missing";
 
 export interface Filters {

@@ -5,7 +5,7 @@ import { count, number } from "../core/format.ts";
 import { heatmap, type HeatScale, type Heatmap } from "../core/heatmap.ts";
 import { lines, type Lines } from "../core/lines.ts";
 import { blank, type Shell } from "../core/shell.ts";
-import { ends, Latest } from "./common.ts";
+import { ends, Latest, layerTick, marked } from "./common.ts";
 import type { CaptureModel, Heat, Metric } from "./model.ts";
 import type { Filter } from "../core/columns.ts";
 
@@ -21,7 +21,7 @@ export function normsPanel(shell: Shell, model: CaptureModel, onPick: (layer: nu
   const found = ends(max);
   const steep = found !== null && Math.min(...median) > 0 && found[1] > 20 * Math.min(...median);
   const plot = lines({
-    surface: shell, label: "Norm by layer", height: 190, x, xLabel: "layer", yLabel: "norm", logY: steep, xText: (at) => `layer ${Math.round(at)}`,
+    surface: shell, label: "Norm by layer", height: 190, x, xLabel: "layer", yLabel: "norm", logY: steep, xText: layerTick,
     series: [{ label: "median", y: median }, { label: "largest", y: max }], onPick: (at) => onPick(nearest(at)),
   });
   const scale = segmented({
@@ -36,7 +36,7 @@ export interface HeatPanel {
   readonly element: HTMLElement;
   readonly plot: Heatmap;
   setFilter(filter: Filter): void;
-  select(ids: readonly number[]): void;
+  select(ids: readonly number[], layer: number): void;
   refresh(): void;
 }
 
@@ -52,6 +52,7 @@ export function heatPanel({ shell, model, onPick, onHover }: Options): HeatPanel
   let metric: Metric = "norm";
   let filter: Filter = {};
   let selected: readonly number[] = [];
+  let layer = -1;
   let heat: Heat | null = null;
   let places = new Map<number, number>();
   const plot = heatmap({
@@ -64,8 +65,7 @@ export function heatPanel({ shell, model, onPick, onHover }: Options): HeatPanel
   const none = blank("empty", "");
   const mark = () => {
     const cols = selected.map((id) => places.get(id)).filter((col) => col !== undefined);
-    // A ring a probe is enough; hundreds of them would hide the picture.
-    plot.mark(cols.slice(0, 40).map((col) => ({ row: 0, col })));
+    plot.mark(marked(cols, Math.max(0, model.layers.indexOf(layer))));
   };
   const draw = () =>
     latest.run(async (signal) => {
@@ -105,8 +105,8 @@ export function heatPanel({ shell, model, onPick, onHover }: Options): HeatPanel
       filter = next;
       draw();
     },
-    select(ids) {
-      selected = ids;
+    select(ids, at) {
+      [selected, layer] = [ids, at];
       mark();
     },
     refresh() {

@@ -76,9 +76,9 @@ function norms(model: CaptureModel, norm?: Float32Array): HTMLElement[] {
 }
 
 function columns(model: CaptureModel): ColumnSpec[] {
-  const probe: ColumnSpec = { name: "probe", label: "#", width: "64px", text: (value) => `${model.bad.has(Number(value)) ? "⚠ " : ""}${value}`, first: "ascending" };
+  const probe: ColumnSpec = { name: "probe", label: "#", width: "60px", text: (value) => `${model.bad.has(Number(value)) ? "⚠ " : ""}${value}`, first: "ascending" };
   const keys = model.digest.fields.filter((field) => field.name in model.table.columns && !RESERVED.has(field.name)).slice(0, KEYS);
-  return [probe, { name: "text", label: "text", width: "minmax(160px, 3fr)" }, ...keys.map(({ name, kind }): ColumnSpec => ({ name, label: name, width: kind === "number" ? "90px" : "minmax(90px, 1fr)" }))];
+  return [probe, { name: "text", label: "text", width: "minmax(130px, 3fr)" }, ...keys.map(({ name, kind }): ColumnSpec => ({ name, label: name, width: kind === "number" ? "72px" : "minmax(80px, 1fr)" }))];
 }
 
 const RESERVED = new Set(["probe", "text"]);

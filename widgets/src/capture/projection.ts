@@ -39,7 +39,7 @@ export function projectionPanel({ shell, model, onLayer, onHover, onSelect }: Op
   let data: ScatterData = { x: new Float32Array(), y: new Float32Array() };
   let chooser: Control<number> | null = null;
   const plot = scatter({
-    surface: shell, label: "Projection of probes", height: 340, ...data, xLabel: "", yLabel: "",
+    surface: shell, label: "Projection of probes", height: 400, ...data, xLabel: "", yLabel: "",
     tip: (index) => model.tip(ids[index]!), onHover, onSelect,
   });
   const none = blank("empty", "No projection was saved with the page.", "Run the cell again to see one.");

@@ -65,7 +65,7 @@ export function mountCapture(host: HTMLElement, data: CaptureDigest, source: Sou
       const ids = source.selected("probes")?.ids ?? [];
       probes.table.select(ids, true);
       projection.plot.select(ids);
-      heat.select(ids);
+      heat.select(ids, projection.layer);
       clear.hidden = ids.length === 0;
       if (ids.length === 1) probes.show(ids[0]!);
       say();
