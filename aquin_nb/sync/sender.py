@@ -32,7 +32,11 @@ class OwnFeed(SpoolFeed):
         self._journal = journal
 
     def next(self, events: int) -> Batch | None:
-        return super().next(events) or _in_memory(self._journal, events)
+        found = super().next(events)
+        if found is None and (found := _in_memory(self._journal, events)) is not None:
+            # Between the two looks memory may have gone to the disk, and told on: that is older than what it has now.
+            found = super().next(events) or found
+        return found
 
     def taken(self, batch: Batch, rejected: dict[int, str]) -> None:
         self._journal.forget(batch.sequences())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 import time
@@ -74,10 +75,10 @@ def test_faults_lose_duplicate_and_reorder_nothing(tmp_path, server, name, seed,
     monkeypatch.setattr("aquin_nb.sync.client.TIMEOUT", 0.2 if name in ("black hole", "half-open", "all of it") else 10)
     dice, history, after = random.Random(seed), History(), server.get("/v1/cards?limit=1")["next"]
     share = dice.uniform(0.2, 0.7)
-    with Proxy(server.port, lambda: dice.choice(FAULTS[name]) if dice.random() < share else None, seed) as proxy:
+    shares = itertools.chain([1.0], itertools.repeat(share))
+    with Proxy(server.port, lambda: dice.choice(FAULTS[name]) if dice.random() < next(shares) else None, seed) as proxy:
         sessions = [Session(tmp_path, proxy.url, server.token, history, seed * 10 + n) for n in range(2)]
         judged(server, after, sessions, history)
-        assert any(fault is not None for _, fault in proxy.requests)
 
 
 def test_nobody_asks_again_before_the_time_that_retry_after_names(tmp_path, server):

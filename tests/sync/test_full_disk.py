@@ -13,6 +13,9 @@ from board import TOKEN, Board
 from history import History
 
 from aquin_nb.sync import Outbox, journal, outbox, ring
+from aquin_nb.sync.client import Client
+from aquin_nb.sync.delivery import Delivery
+from aquin_nb.sync.sender import OwnFeed
 
 CARD = "01890000-0000-7000-8000-0000000000aa"
 
@@ -82,6 +85,35 @@ def test_with_a_full_disk_events_go_to_the_orchestrator_from_memory(tmp_path, bo
         assert (box.status().lost, box.status().in_memory) == (0, 0)
     history.judge()
     assert [event["data"]["point"]["step"] for event in board.stored] == list(range(320))
+
+
+def test_what_went_to_the_disk_between_two_looks_goes_before_what_is_in_memory(tmp_path, board, monkeypatch):
+    """The disk was full, had room, and was full again, all while the sender turned from the file to the memory."""
+    history = History(stored=board.stored)
+    box = Outbox(tmp_path)
+    journal, feed = box._journal, OwnFeed(box._journal)
+    numbered = journal.assign
+
+    def late(most):
+        monkeypatch.setattr(journal, "assign", numbered)
+        free(box)
+        journal.recover()
+        fill(box)
+        for i in range(50, 200):
+            box.log("card.progress", CARD, point(i))
+        return journal.assign(most)
+
+    fill(box)
+    for i in range(50):
+        box.log("card.progress", CARD, point(i))
+    monkeypatch.setattr(journal, "assign", late)
+    delivery = Delivery(Client(board.url, TOKEN))
+    while feed.next(20) is not None:
+        delivery.step(feed)
+    delivery.client.close()
+    assert len(board.stored) == 200
+    history.judge()
+    box.close()
 
 
 def test_what_memory_has_no_room_for_is_counted_exactly_and_told(tmp_path, board, monkeypatch):
