@@ -1,5 +1,6 @@
 // Axes of plots over two numbers: scales from data, labels, guides, and the place of the plot on its canvas.
 import { tick } from "./format.ts";
+import { fitted } from "./legend.ts";
 import type { Colours } from "./palette.ts";
 import type { Pen } from "./svg.ts";
 import { linearScale, logScale, type Scale } from "./ticks.ts";
@@ -89,12 +90,12 @@ export function drawAxes(pen: Pen, colours: Colours, axes: Axes, text: AxisText)
   pen.stroke();
   pen.textBaseline = "alphabetic";
   for (const [label, at] of labels) pen.fillText(label, at, floor + 14);
-  pen.fillText(text.xLabel, place.left + place.width / 2, floor + 30);
+  pen.fillText(fitted(pen, text.xLabel, place.width), place.left + place.width / 2, floor + 30);
   if (!text.yLabel) return;
   pen.save();
   pen.translate(11, place.top + place.height / 2);
   pen.rotate(-Math.PI / 2);
-  pen.fillText(text.yLabel, 0, 0);
+  pen.fillText(fitted(pen, text.yLabel, place.height), 0, 0);
   pen.restore();
 }
 

@@ -72,7 +72,7 @@ export function merged(xs: ArrayLike<number>, ys: ArrayLike<number>): [number, n
   const flush = () => {
     if (Number.isNaN(column)) return;
     if (high > low) path.push([column, low], [column, high]);
-    path.push([column, last]);
+    if (path.at(-1)?.[1] !== last) path.push([column, last]);
     column = NaN;
   };
   for (let i = 0; i < xs.length; i++) {

@@ -22,6 +22,8 @@ export interface TokenText {
   focus(index: number | null): void;
 }
 
+const LONGEST = 200; // characters shown of one token
+
 /** What of a token is shown: [text, whether it stands for white space or a control character]. */
 export function visible(token: string): [string, boolean][] {
   const parts: [string, boolean][] = [];
@@ -30,7 +32,7 @@ export function visible(token: string): [string, boolean][] {
     if (last && last[1] === stands) last[0] += text;
     else parts.push([text, stands]);
   };
-  for (const [at, c] of [...token].entries()) {
+  for (const [at, c] of [...token.slice(0, LONGEST)].entries()) {
     if (c === "\n") add("↵\n", true);
     else if (c === "\r") add("␍", true);
     else if (c === "\t") add("⇥\t", true);
@@ -39,6 +41,7 @@ export function visible(token: string): [string, boolean][] {
     else if (/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u.test(c)) add(`U+${c.codePointAt(0)!.toString(16).toUpperCase().padStart(4, "0")}`, true);
     else add(c, false);
   }
+  if (token.length > LONGEST) add("…", true);
   return parts.length > 0 ? parts : [["∅", true]];
 }
 
