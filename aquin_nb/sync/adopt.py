@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import threading
 import time
@@ -20,6 +21,10 @@ from .identity import Producer
 from .lease import Lease
 from .salvage import SalvagedFeed, salvage
 from .spool import BESIDE, SUFFIX, NewerFormat, Spool
+
+log = logging.getLogger("aquin_nb.sync")
+
+LATE = "There was no time for all of it."
 
 Tell = Callable[[str, dict[str, object]], object]
 """Tells that events are lost: a type and its data."""
@@ -56,6 +61,7 @@ class Adoption:
     def __init__(self, directory: Path, url: str, token: str | None, tell: Tell, *, everyone: bool = False) -> None:
         self._directory, self._tell, self._everyone = directory, tell, everyone
         self.elsewhere: Counter[str] = Counter()
+        self._said: set[str] = set()
         self.aim(url, token)
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
@@ -93,7 +99,11 @@ class Adoption:
     def _quietly(self) -> None:
         delivery = Delivery(Client(self._url, self._token))
         with contextlib.suppress(OSError, apsw.Error):  # a look every few seconds: the next one tries again
-            self.elsewhere = self.drain(delivery, time.monotonic() + 3600).elsewhere
+            found = self.drain(delivery, time.monotonic() + 3600)
+            self.elsewhere = found.elsewhere
+            for problem in set(found.problems) - self._said - {delivery.problem, LATE}:
+                self._said.add(problem)
+                log.warning(problem)
         delivery.client.close()
 
     def drain(self, delivery: Delivery, deadline: float) -> Report:
@@ -127,7 +137,9 @@ class Adoption:
         try:
             spool = Spool.open(path)
         except NewerFormat:
-            report.problems.append(f"{path.name} was written by a newer aquin-nb, which can deliver it.")
+            report.problems.append(
+                f"{path.name} was written by a newer aquin-nb; update this one (pip install -U aquin-nb) to deliver it."
+            )
             report.waiting += 1
             return False
         except LookupError:
@@ -177,7 +189,7 @@ class Adoption:
         report.dead += dead
         report.waiting += waiting
         if not done:
-            report.problems.append(delivery.problem)
+            report.problems.append(delivery.problem or LATE)
         path.with_suffix(".reserve").unlink(missing_ok=True)
         if waiting or dead:
             return False
@@ -194,7 +206,7 @@ class Adoption:
         report.dead += feed.buried
         if not done:
             report.waiting += len(found.rows) - feed.delivered - feed.buried
-            report.problems.append(delivery.problem)
+            report.problems.append(delivery.problem or LATE)
             return False
         lost = "an unknown number of" if found.lost is None else f"{found.lost:,}"
         aside = path.with_suffix(".damaged")

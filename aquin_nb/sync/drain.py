@@ -15,7 +15,6 @@ from .outbox import Outbox
 
 PAUSE = 0.25
 LOOK_SECONDS = 30.0
-PATIENCE = 10.0
 STOP_SECONDS = 2.0
 
 
@@ -25,15 +24,15 @@ def adopt_while_serving(directory: Path, url: str, token: str) -> Callable[[], N
     Returns:
         what ends it.
     """
-    adoption = Adoption(directory, url, token, lambda type, data: _tell(directory, url, token, type, data, PATIENCE))
+    adoption = Adoption(directory, url, token, lambda type, data: _tell(directory, type, data))
     adoption.watch(LOOK_SECONDS)
     return lambda: adoption.stop(STOP_SECONDS)
 
 
-def _tell(folder: Path, url: str, token: str | None, type: str, data: dict[str, object], patience: float) -> None:
-    with Outbox(folder, url, token) as outbox:
+def _tell(folder: Path, type: str, data: dict[str, object]) -> None:
+    """Leave an event in an outbox of its own, for the next look."""
+    with Outbox(folder) as outbox:
         outbox.log(type, NOBODY, data)
-        outbox.flush(patience)
 
 
 def drain(
@@ -54,14 +53,16 @@ def drain(
     if not folder.is_dir():
         raise OutputError(f"{folder} is no folder; --outbox names the one that a session's outboxes are in.")
     deadline = time.monotonic() + wait
-    total, said = Report(), set[str]()
+    total, said, told = Report(), set[str](), list[str]()
 
     def tell(type: str, data: dict[str, object]) -> None:
-        _tell(folder, url, token, type, data, max(0.5, deadline - time.monotonic()))
+        _tell(folder, type, data)
+        told.append(type)
 
     delivery = Delivery(Client(url, token))
     adoption = Adoption(folder, url, token, tell, everyone=True)
     while True:
+        told.clear()
         found = adoption.drain(delivery, deadline)
         total.delivered += found.delivered
         total.redirected += found.redirected
@@ -70,7 +71,7 @@ def drain(
             if problem not in said:
                 said.add(problem)
                 say(problem)
-        left = found.waiting or found.owned
+        left = found.waiting or found.owned or told
         if not left or delivery.state in ("refused", "incompatible") or time.monotonic() >= deadline:
             break
         time.sleep(min(PAUSE, max(0.0, deadline - time.monotonic())))

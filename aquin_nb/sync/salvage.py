@@ -32,7 +32,7 @@ def salvage(path: Path) -> Salvage:
     try:
         spool = Spool.open(path)
     except Exception as error:  # damage can look like anything
-        log.warning("%s does not open (%s): its events are read from its raw pages", path, error)
+        log.info("%s does not open (%s): its events are read from its raw pages", path, error)
         return Salvage(carved, None)
     try:
         rows, unreadable = _rows(spool, max(carved, default=0))

@@ -286,3 +286,16 @@ def test_a_log_cut_at_any_byte_gives_a_prefix_of_what_was_told(tmp_path, board):
     assert found == sorted(found)
     assert found[-1] == 59
     assert waiting_in(path) == 60
+
+
+def test_what_cannot_be_delivered_in_the_background_is_said_once(tmp_path, board, caplog):
+    path = spooled(tmp_path, 3)
+    connection = apsw.Connection(str(path))
+    connection.pragma("user_version", 99)
+    connection.close()
+    adoption = Adoption(tmp_path, board.url, TOKEN, lambda type, data: None)
+    for _ in range(2):
+        adoption._quietly()
+    assert caplog.messages == [
+        f"{path.name} was written by a newer aquin-nb; update this one (pip install -U aquin-nb) to deliver it."
+    ]
