@@ -89,6 +89,7 @@ def test_with_a_full_disk_events_go_to_the_orchestrator_from_memory(tmp_path, bo
 
 def test_what_went_to_the_disk_between_two_looks_goes_before_what_is_in_memory(tmp_path, board, monkeypatch):
     """The disk was full, had room, and was full again, all while the sender turned from the file to the memory."""
+    monkeypatch.setattr(outbox, "GROUP_SECONDS", 60)
     history = History(stored=board.stored)
     box = Outbox(tmp_path)
     journal, feed = box._journal, OwnFeed(box._journal)
@@ -108,10 +109,11 @@ def test_what_went_to_the_disk_between_two_looks_goes_before_what_is_in_memory(t
         box.log("card.progress", CARD, point(i))
     monkeypatch.setattr(journal, "assign", late)
     delivery = Delivery(Client(board.url, TOKEN))
-    while feed.next(20) is not None:
-        delivery.step(feed)
+    while delivery.step(feed):
+        pass
     delivery.client.close()
-    assert len(board.stored) == 200
+    assert journal.assign == numbered
+    assert [event["data"]["point"]["step"] for event in board.stored] == list(range(200))
     history.judge()
     box.close()
 
