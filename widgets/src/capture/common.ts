@@ -45,3 +45,10 @@ export function layerTick(at: number): string {
 export function marked(columns: readonly number[], row: number): { row: number; col: number }[] {
   return columns.slice(0, 12).map((col) => ({ row, col }));
 }
+
+/** Calls back with the width of a part of the view, now and when it changes: columns share what is there. */
+export function fitted(shell: Shell, part: HTMLElement, changed: (width: number) => void): void {
+  const fit = () => part.clientWidth > 0 && changed(part.clientWidth - 4);
+  shell.onResize(fit);
+  fit();
+}

@@ -10,7 +10,7 @@ import { localRows, virtualTable } from "../core/rows.ts";
 import { openShell, type Export } from "../core/shell.ts";
 import type { Source } from "../core/source.ts";
 import { curves, MEASURES, PairModel, type ComparisonDigest } from "./pair_model.ts";
-import { layerTick, marked } from "./common.ts";
+import { fitted, layerTick, marked } from "./common.ts";
 import { pairPictures } from "./pair_pictures.ts";
 import { scaledDistance, sidesTable } from "./pair_parts.ts";
 import { plural } from "./words.ts";
@@ -55,15 +55,9 @@ export function mountComparison(host: HTMLElement, data: ComparisonDigest, sourc
     const pick = (ids: number[]) => source.select({ of: "probes", ids });
     const pickLayer = (layer: number) => source.select({ of: "layers", ids: [layer] });
     const tip = (id: number) => `${flags.known.has(id) ? `${flags.known.get(id)} · ` : ""}probe ${id}: ${(texts.get(id) ?? "").slice(0, 160)}`;
-    const pictures = pairPictures({ shell, pair, tip, onLayer: pickLayer, onHover: () => undefined, onSelect: pick });
+    const pictures = pairPictures({ shell, pair, tip, onLayer: () => void retable(), onHover: () => undefined, onSelect: pick });
     const table = virtualTable({
-      columns: [
-        { name: "probe", label: "#", width: "52px", text: String, first: "ascending" },
-        { name: "text", label: "text", width: "minmax(100px, 3fr)" },
-        { name: "distance", label: "1 − cosine", title: "of the probe's two vectors at the layer shown", width: "88px" },
-        { name: "row", label: "other", title: "its row in the other capture", width: "58px", text: (value) => (value === -1 ? "–" : String(value)) },
-        { name: "differs", label: "differs", width: "minmax(90px, 1fr)" },
-      ],
+      columns: [],
       source: localRows(pair.table(pictures.layer, flags.known)), height: 320, label: "Matched probes", id: "probe", empty: "No probe is left by the filter.",
       onSelection: pick, onOrder: (rows) => ((left = rows), say()), onError: (error) => shell.fail(error),
     });
@@ -105,8 +99,15 @@ export function mountComparison(host: HTMLElement, data: ComparisonDigest, sourc
       segmented({ label: "Which probes", options: [{ value: "all", label: "All" }, { value: "differ", label: "That differ" }], value: only, onChange: (value) => ((only = value), refilter()) }).element,
       ...(pairs.length > 1 ? [choice({ label: `${data.captures[0]!["capture"]} with`, options: pairs.map(({ pair: { name } }, at) => ({ value: String(at), label: name })), value: "0", onChange: showPair }).element] : []),
     );
-    const list = h("section", { class: "part", "aria-label": "Probes" }, h("h4", {}, "Matched probes"), table.element, extra);
+    const list: HTMLElement = h("section", { class: "part", "aria-label": "Probes" }, h("h4", {}, "Matched probes"), table.element, extra);
     shell.body.append(pictures.element, h("div", { class: "two" }, list, distances));
+    fitted(shell, list, (width) => table.setColumns([
+      { name: "probe", label: "#", width: "52px", text: String, first: "ascending" },
+      { name: "text", label: "text", width: `${Math.max(110, width - 52 - 92 - 62 - 120)}px` },
+      { name: "distance", label: "1 − cosine", title: "of the probe's two vectors at the layer shown", width: "92px" },
+      { name: "row", label: "other", title: "its row in the other capture", width: "62px", text: (value) => (value === -1 ? "–" : String(value)) },
+      { name: "differs", label: "differs", width: "120px" },
+    ]));
     const chosen = () => {
       const ids = source.selected("probes")?.ids ?? [];
       table.select(ids, true);

@@ -105,6 +105,7 @@ export class CaptureModel {
   readonly bad: ReadonlySet<number>;
   readonly #places = new Map<number, number>();
   readonly #placed = new Map<number, Placed>();
+  readonly #asked = new Map<number, Placed>();
   readonly #infos = new Map<number, ProbeInfo>();
 
   constructor(readonly digest: CaptureDigest, readonly source: Source) {
@@ -142,7 +143,7 @@ export class CaptureModel {
 
   /** Layers whose projection can be shown now. */
   get projected(): number[] {
-    return this.live && this.digest.placed ? this.layers : this.layers.filter((layer) => this.#placed.has(layer));
+    return this.live && this.digest.placed ? this.layers : this.layers.filter((layer) => this.#at(layer));
   }
 
   /** Probes that the filter leaves, ascending; the embedded ones where no kernel answers. */
@@ -169,13 +170,18 @@ export class CaptureModel {
     return { ids, values: { values, shape: [rows, places.length] }, total: ids.length };
   }
 
+  /** A picture at hand. Of a part of the probes a kernel has a fuller one, which without it could not be coloured. */
+  #at(layer: number): Placed | undefined {
+    const [here, asked] = [this.#placed.get(layer), this.#asked.get(layer)];
+    if (this.complete) return here ?? asked;
+    return this.live ? asked : here;
+  }
+
   async place(layer: number, signal?: AbortSignal): Promise<Placed> {
-    const known = this.#placed.get(layer);
-    // A digest of a part of the probes shows that part until a kernel can show more of them.
-    if (known && (this.complete || !this.live || known.ids !== this.ids)) return known;
-    if (known && !this.live) return known;
+    const known = this.#at(layer);
+    if (known) return known;
     const found = await this.source.ask<Placed>("projection", { layer }, signal);
-    this.#placed.set(layer, found);
+    this.#asked.set(layer, found);
     return found;
   }
 

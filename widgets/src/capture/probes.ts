@@ -4,7 +4,7 @@ import { h } from "../core/dom.ts";
 import { count, number } from "../core/format.ts";
 import { localRows, remoteRows, virtualTable, type ColumnSpec, type Table } from "../core/rows.ts";
 import type { Shell } from "../core/shell.ts";
-import { Latest } from "./common.ts";
+import { fitted, Latest } from "./common.ts";
 import type { CaptureModel } from "./model.ts";
 
 const KEYS = 6; // metadata columns beside the text; the rest is said about the probe in hand
@@ -12,6 +12,8 @@ const KEYS = 6; // metadata columns beside the text; the rest is said about the 
 export interface ProbesPanel {
   readonly element: HTMLElement;
   readonly table: Table;
+  /** Once it stands in the page. */
+  fit(): void;
   setFilter(filter: Filter): void;
   show(id: number): void;
   refresh(): void;
@@ -30,7 +32,7 @@ export function probesPanel({ shell, model, onSelect, onLeft }: Options): Probes
   let remote = !model.complete && model.live;
   const source = () => (remote ? remoteRows(model.source, "rows", model.digest.rows) : localRows(model.table));
   const table = virtualTable({
-    columns: columns(model), source: source(), height: 340, label: "Probes", id: "probe", empty: "No probe is left by the filter.",
+    columns: columns(model, 480), source: source(), height: 340, label: "Probes", id: "probe", empty: "No probe is left by the filter.",
     rowLabel: (row) => (model.bad.has(Number(row["probe"])) ? "has NaN or infinity" : ""),
     onSelect: (row) => show(Number(row["probe"])),
     onSelection: onSelect,
@@ -52,9 +54,11 @@ export function probesPanel({ shell, model, onSelect, onLeft }: Options): Probes
       );
     });
   };
+  const element = h("section", { class: "part", "aria-label": "Probes" }, h("h4", {}, "Probes"), table.element, detail);
   return {
-    element: h("section", { class: "part", "aria-label": "Probes" }, h("h4", {}, "Probes"), table.element, detail),
+    element,
     table,
+    fit: () => fitted(shell, element, (width) => table.setColumns(columns(model, width))),
     setFilter(filter) {
       table.setFilter(filter).catch((error: unknown) => shell.fail(error));
     },
@@ -75,10 +79,13 @@ function norms(model: CaptureModel, norm?: Float32Array): HTMLElement[] {
   return [h("div", {}, h("dt", {}, "norm"), h("dd", {}, text))];
 }
 
-function columns(model: CaptureModel): ColumnSpec[] {
+function columns(model: CaptureModel, width: number): ColumnSpec[] {
   const probe: ColumnSpec = { name: "probe", label: "#", width: "60px", text: (value) => `${model.bad.has(Number(value)) ? "⚠ " : ""}${value}`, first: "ascending" };
   const keys = model.digest.fields.filter((field) => field.name in model.table.columns && !RESERVED.has(field.name)).slice(0, KEYS);
-  return [probe, { name: "text", label: "text", width: "minmax(130px, 3fr)" }, ...keys.map(({ name, kind }): ColumnSpec => ({ name, label: name, width: kind === "number" ? "72px" : "minmax(80px, 1fr)" }))];
+  const wide = keys.map(({ kind }) => (kind === "number" ? 76 : 100));
+  const left = width - 60 - wide.reduce((sum, one) => sum + one, 0);
+  const text: ColumnSpec = { name: "text", label: "text", width: `${Math.max(150, left)}px` };
+  return [probe, text, ...keys.map(({ name }, at): ColumnSpec => ({ name, label: name, width: `${wide[at]}px` }))];
 }
 
 const RESERVED = new Set(["probe", "text"]);

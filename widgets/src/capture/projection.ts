@@ -21,12 +21,11 @@ export interface ProjectionPanel {
 interface Options {
   shell: Shell;
   model: CaptureModel;
-  onLayer: (layer: number) => void;
   onHover: (id: number | null) => void;
   onSelect: (ids: number[]) => void;
 }
 
-export function projectionPanel({ shell, model, onLayer, onHover, onSelect }: Options): ProjectionPanel {
+export function projectionPanel({ shell, model, onHover, onSelect }: Options): ProjectionPanel {
   const title = h("h4");
   const told = h("p", { class: "told" });
   const controls = h("div", { class: "controls" });
@@ -83,7 +82,6 @@ export function projectionPanel({ shell, model, onLayer, onHover, onSelect }: Op
           if (next === layer) return;
           layer = next;
           draw();
-          onLayer(layer);
         },
       });
       controls.append(chooser.element);

@@ -38,7 +38,7 @@ export function mountCapture(host: HTMLElement, data: CaptureDigest, source: Sou
     const pickLayer = (layer: number) => source.select({ of: "layers", ids: [layer] });
     const probes = probesPanel({ shell, model, onSelect: pick, onLeft: (rows) => ((left = rows), say()) });
     const hover = (id: number | null) => void (id !== null && probes.show(id));
-    const projection = projectionPanel({ shell, model, onLayer: pickLayer, onHover: hover, onSelect: pick });
+    const projection = projectionPanel({ shell, model, onHover: hover, onSelect: pick });
     const norms = normsPanel(shell, model, pickLayer);
     const heat = heatPanel({ shell, model, onHover: hover, onPick: (layer, id) => (pickLayer(layer), pick([id])) });
 
@@ -60,6 +60,7 @@ export function mountCapture(host: HTMLElement, data: CaptureDigest, source: Sou
     for (const remark of card.notes ?? []) shell.body.append(h("p", { class: "told" }, remark));
     const pictures = data.norm ? [h("div", { class: "two" }, projection.element, probes.element), h("div", { class: "two" }, norms.element, heat.element)] : [h("div", { class: "two" }, norms.element, probes.element)];
     shell.body.append(controls.chips, ...pictures, details(data));
+    probes.fit();
 
     const chosen = () => {
       const ids = source.selected("probes")?.ids ?? [];
