@@ -41,7 +41,7 @@ class Journal:
     def __init__(self, directory: Path, room: str, board: str = "") -> None:
         self.producer = Producer.here()
         self.path = directory / f"{self.producer.id}{SUFFIX}"
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # a signal's handler may tell something while this thread does
         self.ring = Ring()
         self.sequence = self.lost = 0
         self.problem = ""
@@ -109,24 +109,29 @@ class Journal:
 
     def _append(self, tail: str, blobs: Blobs) -> int:
         """Write one event to the file; 0 when that cannot be done now."""
-        spool, sequence = self.spool, self.sequence + 1
+        spool = self.spool
         assert spool is not None
         try:
-            try:
-                if blobs:
-                    self._write(sequence, tail, blobs)
-                else:
-                    spool.append(sequence, f"{self._head}{sequence}{tail}")
-            except apsw.ConstraintError:  # an interrupt struck between its commit and our count
-                sequence = max(sequence, spool.last()) + 1
-                self._write(sequence, tail, blobs)
+            while True:
+                sequence = self.sequence + 1
+                try:
+                    if blobs:
+                        self._write(sequence, tail, blobs)
+                    else:
+                        spool.append(sequence, f"{self._head}{sequence}{tail}")
+                    self.sequence = max(self.sequence, sequence)
+                    return sequence
+                except apsw.ConstraintError:  # a signal's handler told something at this very moment
+                    self.sequence = max(sequence, spool.last())
         except (apsw.CorruptError, apsw.NotADBError) as error:
             raise Damaged(f"{self.path.name} is damaged ({error}); a new outbox was begun.") from error
         except apsw.Error as error:
             self._degrade(error)
             return 0
-        self.sequence = sequence
-        return sequence
+        except BaseException:  # an interrupt, which may have struck between the commit and our count
+            with contextlib.suppress(apsw.Error):
+                self.sequence = max(self.sequence, spool.last())
+            raise
 
     def _write(self, sequence: int, tail: str, blobs: Blobs) -> None:
         assert self.spool is not None

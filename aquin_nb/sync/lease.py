@@ -22,7 +22,7 @@ else:
 
 
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
-_held: set[str] = set()
+_held: dict[str, Lease] = {}
 _holding = threading.Lock()
 
 
@@ -58,8 +58,8 @@ class Lease:
                 os.close(handle)
                 raise
         if same:
-            _held.add(str(path.absolute()))
-            return cls(path, handle)
+            lease = _held[str(path.absolute())] = cls(path, handle)
+            return lease
         os.close(handle)
         return None
 
@@ -75,14 +75,15 @@ class Lease:
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
-            _held.discard(str(self.path.absolute()))
+            _held.pop(str(self.path.absolute()), None)
 
 
 def _in_child() -> None:
-    """What the parent holds is not held by its child, and a lock that was taken at that moment is not freed."""
+    """A child's copies of the handles would hold its parent's leases when that is gone."""
     global _holding
-    _holding = threading.Lock()
-    _held.clear()
+    _holding = threading.Lock()  # another thread may have had it
+    for lease in list(_held.values()):
+        lease.forget()
 
 
 if hasattr(os, "register_at_fork"):

@@ -24,6 +24,8 @@ GROUP_SECONDS = 0.5
 """How long progress waits for the disk; a power cut takes no more than about a second of it."""
 
 AT_EXIT_SECONDS = 2.0
+LAST_TRY_SECONDS = 0.5
+"""How long the end waits for an orchestrator that did not answer when it was last asked."""
 
 
 class Outbox:
@@ -122,7 +124,9 @@ class Outbox:
                 if self._sender is not None:
                     self._sender.stop(0.0)
                 damaged.abandon()  # the adoption of orphans delivers what can be read of it
+            keep = self._keep
             self._begin()
+            keep.set()  # its thread sees that it is no longer the keeper
             assert self._journal is not None
             if damaged is not None:
                 self._journal.inherit(damaged.ring)
@@ -217,7 +221,8 @@ class Outbox:
         if self._closed:
             return
         deadline = time.monotonic() + timeout
-        self.flush(timeout)
+        there = self._sender is None or self._sender.delivery.state in ("connecting", "connected")
+        self.flush(timeout if there else min(timeout, LAST_TRY_SECONDS))
         self._closed = True
         _ALIVE.discard(self)
         self._keep.set()

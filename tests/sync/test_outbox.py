@@ -175,56 +175,6 @@ def test_an_address_that_is_none_is_refused_at_once(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_token_that_cannot_be_one_is_refused_without_being_shown(tmp_path, board):
-    for token in ("a\nsecret", "ein geheimes Wört", "a\x00secret"):
-        with pytest.raises(NetworkError, match="AQUIN_NB_TOKEN") as error:
-            Outbox(tmp_path, board.url, token)
-        assert token not in str(error.value)
-    with Outbox(tmp_path, board.url, f" {TOKEN}\n") as outbox:  # as a file that was read gives it
-        outbox.log("card.progress", CARD, POINT)
-        assert outbox.flush(10)
-
-
-def test_what_ends_with_the_process_is_said(tmp_path, caplog):
-    (tmp_path / "file").touch()
-    outbox = Outbox(tmp_path / "file")
-    assert outbox.log("card.progress", CARD, POINT) == 0
-    said = str(outbox.status())
-    assert f"{tmp_path / 'file'} takes nothing" in said
-    assert "AQUIN_HOME" in said
-    outbox.close()
-    assert caplog.messages[-1].startswith("Events that memory alone had are lost: 1.")
-
-
-def test_another_program_at_the_address_is_no_contact(tmp_path, board):
-    board.fault = lambda path, number: (200, {}, b"<html>hello</html>")
-    with Outbox(tmp_path, board.url, TOKEN) as outbox:
-        outbox.log("card.progress", CARD, POINT)
-        assert outbox.flush(0.3) is False
-        status = outbox.status()
-        assert (status.state, status.seconds_since_contact, status.pending) == ("waiting", None, 1)
-        assert "is not an orchestrator's" in status.problem
-        board.fault = None
-        assert outbox.flush(10)
-
-
-def test_files_are_for_their_owner_alone(tmp_path):
-    with Outbox(tmp_path / "new") as outbox:
-        outbox.log("card.progress", CARD, POINT)
-        assert (tmp_path / "new").stat().st_mode & 0o077 == 0
-        assert {path.stat().st_mode & 0o077 for path in (tmp_path / "new").iterdir()} == {0}
-
-
-def test_the_token_is_on_no_disk_and_in_no_text(tmp_path, board):
-    with Outbox(tmp_path, board.url, TOKEN) as outbox:
-        outbox.log("card.progress", CARD, POINT)
-        outbox.flush(5)
-        outbox.log("card.progress", CARD, POINT)
-        assert all(TOKEN.encode() not in path.read_bytes() for path in tmp_path.iterdir())
-        assert TOKEN not in repr(outbox) + str(outbox.status()) + repr(outbox.status())
-    assert board.seen_tokens == {f"Bearer {TOKEN}"}
-
-
 def test_a_clock_that_jumps_changes_no_order(tmp_path, board, monkeypatch):
     import aquin_nb.sync.identity as identity
 
@@ -288,18 +238,6 @@ stop.set()
 for thread in threads: thread.join()
 """
     subprocess.run([sys.executable, "-W", "ignore", "-c", code, tmp_path], check=True, timeout=60)
-
-
-def test_exit_delivers_what_can_be_delivered(tmp_path, board):
-    code = f"""
-import sys
-from aquin_nb.sync import Outbox
-outbox = Outbox(sys.argv[1], {board.url!r}, {TOKEN!r})
-for i in range(500): outbox.log("card.progress", "a card", {{"point": {{"step": i}}}})
-"""
-    subprocess.run([sys.executable, "-c", code, tmp_path], check=True, timeout=60)
-    assert len(board.stored) == 500
-    assert [beats[-1]["alive"] for beats in board.beats.values()] == [False]
 
 
 def test_identifiers_are_uuid7_sort_by_the_clock_and_are_all_different(monkeypatch):
