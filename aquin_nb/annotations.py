@@ -49,7 +49,7 @@ class Annotations:
 
         Raises:
             DictionaryError: no such feature, or another verdict.
-            OutputError: the file cannot be written; then nothing changed.
+            StoreError: the alignment's folder is gone. OutputError: the file cannot be written. Nothing changed then.
         """
         pair = (self._feature(a, 0), self._feature(b, 1))
         if pair == (None, None):
@@ -64,6 +64,8 @@ class Annotations:
             if verdict or note.strip():
                 at = datetime.now(UTC).isoformat(timespec="seconds")
                 kept[pair] = {"a": pair[0], "b": pair[1], "verdict": verdict, "note": note.strip(), "at": at}
+            if not self.path.parent.is_dir():
+                raise StoreError(f"{self.path.parent} is gone: what is said of a pair is kept beside the alignment.")
             write_json(self.path, {"format": FORMAT, "version": 1, "pairs": list(kept.values())})
             self._kept = kept
             told, listeners = self.entries(), list(self._listeners)

@@ -219,8 +219,7 @@ class Loader:
                 self.why = "The dictionaries are being read: until then the map shows nearest neighbours only."
                 self._thread = threading.Thread(target=self._work, name="aquin-directions", daemon=True)
                 self._thread.start()
-        if self._found is None and self._thread.is_alive():
-            self._thread.join(self._wait)  # those in memory are ready by then
+                self._thread.join(self._wait)  # those in memory are ready by then
         return self._found
 
     def _work(self) -> None:

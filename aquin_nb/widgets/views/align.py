@@ -98,10 +98,12 @@ def align_answers(
     def tile(params: dict[str, Any]) -> dict[str, Any]:
         n_a, n_b = map_.shape
         block = _whole(params, "block", 1 << 20, 1)
-        return map_.tile(
+        found = map_.tile(
             str(params.get("order")), _whole(params, "row", n_a - 1), _whole(params, "col", n_b - 1), block,
             _whole(params, "height", TILE, 1), _whole(params, "width", TILE, 1),
         )  # fmt: skip
+        # Only single pairs are read off: blocks are colours, for which a byte will do.
+        return found if block == 1 else found | {"values": quantised(found["values"])}
 
     def pair(params: dict[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = {"a": None, "b": None, "cosine": None}

@@ -18,9 +18,11 @@ CLASS_ORDER: Final = ("shared", "rotated", "split", "merged", "displaced", "weak
 ORDERS: Final = ("matching", "class", "index", "clusters")
 TILE: Final = 256
 """Blocks of a tile along each side, at most."""
-EXACT_TILE: Final = 2.5e9
-EXACT_MAP: Final = 8e9
-"""Operations of a tile, and of the whole map, up to which every cosine is computed: less than 100 ms a tile on a core."""
+EXACT_TILE: Final = 6e8
+"""Operations of a full tile up to which every cosine in it is computed: 20 ms on a core."""
+EXACT_MAP: Final = 1e10
+"""Operations of the whole map up to which it is computed once, in blocks of `BASE`: some 300 ms."""
+BASE: Final = 4
 SAMPLED: Final = (2, 2)
 """Of a block too large for that: rows and columns of it that are looked at."""
 
@@ -79,6 +81,7 @@ class AlignMap:
         ]
         self._orders: dict[str, tuple[Ids, Ids]] = {}
         self._places: dict[str, tuple[Ids, Ids]] = {}
+        self._whole: dict[str, Floats] = {}  # maxima of BASE × BASE blocks, of maps small enough
         self._lock = threading.Lock()
 
     @property
@@ -159,10 +162,28 @@ class AlignMap:
             raise DictionaryError(f"A tile has 1 to {TILE} blocks a side, of 1, 2, 4, … features.")
         ids_a, ids_b = rows[row : row + height * block], cols[col : col + width * block]
         shape = -(-len(ids_a) // block), -(-len(ids_b) // block)
+        if block >= BASE and not (row % BASE or col % BASE) and (whole := self._coarse(order)) is not None:
+            part = whole[row // BASE :, col // BASE :][: height * block // BASE, : width * block // BASE]
+            return {"values": _block_maxima(part, block // BASE, block // BASE), "exact": True}
         values, exact = self._computed(ids_a, ids_b, block, shape)
         if not exact:
             self._listed(order, values, (row, col), block, (len(ids_a), len(ids_b)))
         return {"values": values, "exact": exact}
+
+    def _coarse(self, order: str) -> Floats | None:
+        """Block maxima of the whole map; None where these are too much work, or the directions are not at hand."""
+        found = self._directions()
+        if found is None or 2.0 * found[0].rows.shape[1] * math.prod(self.shape) > EXACT_MAP:
+            return None
+        ids_a, ids_b = self.order(order)
+        with self._lock:
+            if order not in self._whole:
+                b = found[1].unit(ids_b).T
+                parts = [ids_a[start : start + 1024] for start in range(0, len(ids_a), 1024)]
+                self._whole[order] = np.concatenate(
+                    [_block_maxima(found[0].unit(part) @ b, BASE, BASE) for part in parts]
+                )
+            return self._whole[order]
 
     def _computed(self, ids_a: Ids, ids_b: Ids, block: int, shape: tuple[int, int]) -> tuple[Floats, bool]:
         found = self._directions()
@@ -171,7 +192,7 @@ class AlignMap:
         a, b = found
         each = 2.0 * a.rows.shape[1]
         # By the size of a full tile, so that tiles at the map's end look like their neighbours.
-        exact = each * (TILE * block) ** 2 <= EXACT_TILE or each * math.prod(self.shape) <= EXACT_MAP or block == 1
+        exact = each * (TILE * block) ** 2 <= EXACT_TILE or block == 1
         if exact:
             return _block_maxima(a.unit(ids_a) @ b.unit(ids_b).T, block, block), True
         some = [
