@@ -116,6 +116,11 @@ class Job(Generic[T]):
         if queued:
             self._end("cancelled")
 
+    @property
+    def cancelling(self) -> bool:
+        """Whether it was asked to stop."""
+        return self._control.cancelled
+
     def on_change(self, listener: Callable[[Job[T]], None]) -> None:
         """Call `listener(job)` when the job starts, after each report of progress and when it ends, from any thread."""
         self._listeners.append(listener)

@@ -34,7 +34,7 @@ def strength_figure(results: Iterable[Result]) -> go.Figure:
     from .engine.sae.verdict import MAX_FVU_USABLE, PROBE_SCALE_ROWS
     from .widgets import quantity
 
-    found = [strength(training) for training in _trainings(results)]
+    found = [strength(training) for training in trainings(results)]
     return quantity.strength_figure(found, rows=PROBE_SCALE_ROWS, explained_variance=1 - MAX_FVU_USABLE)
 
 
@@ -85,7 +85,12 @@ def _flat(results: Iterable[Any]) -> Iterator[Result]:
                 yield one
 
 
-def _trainings(results: Iterable[Result]) -> list[SaeTrain]:
+def trainings(results: Iterable[Result]) -> list[SaeTrain]:
+    """Each training once, and instead of a sweep its own.
+
+    Raises:
+        SessionError: a result of another kind.
+    """
     found = list(_flat(results))
     for one in found:
         if not isinstance(one.card, SaeTrainCard):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .engine.activations.captured import CaptureData
     from .engine.sae import SparseAutoencoder
     from .live import LiveTraining
+    from .standing import Standing
     from .widgets.desk import Handler
     from .widgets.selection import Selection
     from .widgets.views.capture import CaptureView
@@ -268,6 +269,21 @@ class SaeTrain(Result):
         from .quantity import strength_figure
 
         return strength_figure([self, *others])
+
+    def standing(self, *others: Result) -> Standing:
+        """The figures of `strength_figure` and `volume_figure` as one interactive view; needs no torch.
+
+        Args:
+            others: trainings, sweeps, captures and collected activations to show beside this one.
+
+        Raises:
+            SessionError: a result of another kind.
+
+        >>> from_corpus.standing(from_probes)                       # doctest: +SKIP
+        """
+        from .standing import Standing
+
+        return Standing([self, *others])
 
     def summary(self) -> str:
         from .widgets.words import report

@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,6 +29,7 @@ from .jobs import Job, JobQueue
 from .progress import visible
 from .records import capture_card, dictionary_ref, model_ref, write_card
 from .results import Capture, SaeTrain
+from .session_bar import SessionBar
 from .sync.status import SyncStatus
 from .telling import Telling, connect_session, process_telling, told
 from .verbs.align import sae_align
@@ -104,10 +106,12 @@ class Session:
         self._card.dictionary = dictionary_ref(self.dictionary) if self.dictionary is not None else None
         return self._card
 
-    def _repr_html_(self) -> str:
-        from .widgets.html import card_html
+    @cached_property
+    def _bar(self) -> SessionBar:
+        return SessionBar(self)
 
-        return card_html(self.card)
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return self._bar._repr_mimebundle_()
 
     def connect(
         self, orchestrator: str | Outbox = "auto", *, name: str | None = None, device: str | None = None

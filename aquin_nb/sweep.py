@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .cards import SaeSweepCard, SaeTrainCard, SweepMember
 from .errors import SessionError, StoreError
@@ -14,6 +14,8 @@ from .results import Result, SaeTrain, open_training
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
+
+    from .standing import Standing
 
 CARD = "sweep.card.json"
 
@@ -49,6 +51,7 @@ class SaeSweep(Result):
     """
 
     card: SaeSweepCard
+    selects: ClassVar[tuple[str, ...]] = ("layers",)
 
     def __init__(self, path: Path, card: SaeSweepCard) -> None:
         self.path, self.card = path, card
@@ -97,6 +100,17 @@ class SaeSweep(Result):
         from .quantity import strength_figure
 
         return strength_figure([self, *others])
+
+    def standing(self, *others: Result) -> Standing:
+        """See `SaeTrain.standing`: one point a dictionary."""
+        from .standing import Standing
+
+        return Standing([self, *others])
+
+    def _view(self) -> tuple[str, dict[str, Any]] | None:
+        from .widgets.views.sweep import sweep_data
+
+        return "sweep", sweep_data(self.card, self.frame, self.standing().data())
 
     def summary(self) -> str:
         from .widgets.text import plural

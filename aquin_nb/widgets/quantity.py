@@ -30,6 +30,9 @@ COUNTED = (
     " rows that no batch holds. Not used: short of a batch at the end of an epoch, or after the last step. A store or"
     " capture that a dictionary here was trained on is counted with that dictionary."
 )
+ROWS_LINE, EXPLAINED_LINE = 2_000, 0.6
+"""Where `engine.sae.verdict`, which is not to be had without torch, draws its lines."""
+
 LABELLED = 24  # points with their names beside them; the others tell theirs when pointed at
 
 
