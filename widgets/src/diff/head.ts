@@ -2,6 +2,7 @@
 import type { SaeDiffCard, SaeTrajectoryCard } from "../cards.gen.ts";
 import { h, note } from "../core/dom.ts";
 import { count, number } from "../core/format.ts";
+import { seen } from "../tokens/passages.ts";
 
 const ADVICE = {
   keep: ["good", "Keep the dictionary"],
@@ -16,9 +17,9 @@ export function compared(card: SaeDiffCard | SaeTrajectoryCard, checkpoint: stri
   const { dictionary, model } = card;
   const rows = model?.mode === "embedding" ? "" : `, ${plural(card.n_tokens, "token")}`;
   return [
-    `${model?.name ?? "base"} → ${checkpoint}`,
+    seen(`${model?.name ?? "base"} → ${checkpoint}`, false),
     `layer ${card.layer}`,
-    dictionary ? `dictionary ${dictionary.name || dictionary.path.split("/").at(-1)} (${dictionary.architecture}, ${count(dictionary.d_sae)} features)` : `${count(card.n_features)} features`,
+    dictionary ? `dictionary ${seen(dictionary.name || (dictionary.path.split("/").at(-1) ?? ""), false)} (${dictionary.architecture}, ${count(dictionary.d_sae)} features)` : `${count(card.n_features)} features`,
     `${plural(card.n_prompts, "prompt")}${rows}`,
   ].join(" · ");
 }

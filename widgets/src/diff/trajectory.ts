@@ -52,7 +52,7 @@ function build(shell: Shell, data: TrajectoryData, source: Source): () => void {
       { name: "last", label: "Δ, last", title: "at the last checkpoint", width: "80px" },
       { name: "size", label: "max |Δ|", title: "the largest change at any checkpoint", width: "84px" },
       { name: "times", label: "changed at", title: "checkpoints at which it changed", width: "92px", text: (value) => `${value} of ${steps.length}` },
-      { name: "since", label: "since step", title: "the first of them", width: "84px", first: "ascending", text: (value) => (value === null ? "–" : count(Number(value))) },
+      { name: "since", label: "since step", title: "the first of them", width: "minmax(96px, 1fr)", first: "ascending", text: (value) => (value === null ? "–" : count(Number(value))) },
     ],
     source: localRows(columns), height: 300, label: "Features", id: "feature", sort: { column: "size", descending: true },
     rowLabel: (row) => `feature ${row["feature"]}`, empty: "No feature is left by these filters.",

@@ -18,6 +18,7 @@ import { points } from "./points.ts";
 import css from "./style.css";
 
 const ALL = "\u0000all";
+const MANY = 20_000; // rows: drawing and sorting so many takes longer than a frame
 
 export function mountDiff(host: HTMLElement, data: DiffData, source: Source): () => void {
   const shell = openShell(host, { title: data.card.name, kind: "diff", label: `Diff ${data.card.name}`, css: passages + css });
@@ -50,6 +51,7 @@ class DiffView {
   #typed = "";
   #log = false;
   #frame = 0;
+  #later: ReturnType<typeof setTimeout> | undefined;
   #loading = false;
 
   constructor(shell: Shell, data: DiffData, source: Source) {
@@ -106,6 +108,7 @@ class DiffView {
   close(): void {
     this.#stop.abort();
     cancelAnimationFrame(this.#frame);
+    clearTimeout(this.#later);
     this.#inspector.close();
     this.#table.close();
   }
@@ -125,16 +128,16 @@ class DiffView {
     const top = this.#data.card.max_abs_delta || 1;
     const { columns } = this.#columns;
     const specs: (ColumnSpec | null)[] = [
-      { name: "feature", label: "feature", width: "72px", text: String, first: "ascending" },
-      { name: "mean_base", label: "base", title: "mean activation in the base, silent tokens included", width: "78px", text: marked },
-      { name: "mean_checkpoint", label: "ckpt", title: "mean activation in the checkpoint", width: "78px", text: marked },
-      { name: "delta", label: "Δ", title: "checkpoint − base", width: "82px", text: signed },
-      { name: "size", label: "|Δ|", title: "size of the change", width: "90px", text: marked, bar: (value) => (typeof value === "number" ? Math.min(1, value / top) : 0) },
-      columns["q"] ? { name: "q", label: "q", title: "false discovery rate; small: more than chance", width: "72px", first: "ascending", text: (value) => qText(value as number | null) } : null,
+      { name: "feature", label: "feature", width: "68px", text: String, first: "ascending" },
+      { name: "mean_base", label: "base", title: "mean activation in the base, silent tokens included", width: "68px", text: marked },
+      { name: "mean_checkpoint", label: "ckpt", title: "mean activation in the checkpoint", width: "68px", text: marked },
+      { name: "delta", label: "Δ", title: "checkpoint − base", width: "72px", text: signed },
+      { name: "size", label: "|Δ|", title: "size of the change", width: "76px", text: marked, bar: (value) => (typeof value === "number" ? Math.min(1, value / top) : 0) },
+      columns["q"] ? { name: "q", label: "q", title: "false discovery rate; small: more than chance", width: "68px", first: "ascending", text: (value) => qText(value as number | null) } : null,
+      { name: "name", label: "changes most on", width: "minmax(124px, 1fr)", align: "left", cell: (cell, value) => cell.replaceChildren(...tokensOf(String(value ?? ""))) },
       { name: "rate_base", label: "fires, base", title: "share of tokens on which it fires in the base", width: "84px", text: (value) => percent(value as number | null) },
       { name: "rate_checkpoint", label: "ckpt", title: "share of tokens on which it fires in the checkpoint", width: "72px", text: (value) => percent(value as number | null) },
       columns["probes"] ? { name: "probes", label: "probes", title: "probes that differ in it", width: "72px", text: (value) => count(value as number | null) } : null,
-      { name: "name", label: "changes most on", width: "minmax(150px, 1fr)", align: "left", cell: (cell, value) => cell.replaceChildren(...tokensOf(String(value ?? ""))) },
     ];
     return specs.filter((spec) => spec !== null);
   }
@@ -143,14 +146,21 @@ class DiffView {
     return Object.keys(this.#columns.columns).filter((name) => name !== "size" && name !== "name");
   }
 
-  /** Levels move with the thumb: count and colours follow once a frame. */
+  /** Levels move with the thumb: the count follows once a frame, points and rows too unless there are very many. */
   #soon(): void {
-    if (this.#frame === 0) this.#frame = requestAnimationFrame(() => ((this.#frame = 0), this.#count(), this.#apply(this.#kind === "changed")));
+    if (this.#frame === 0) this.#frame = requestAnimationFrame(() => ((this.#frame = 0), this.#moved()));
+  }
+
+  #moved(): void {
+    this.#count();
+    clearTimeout(this.#later);
+    const rest = () => (this.#drawPoints(), this.#apply(this.#kind === "changed"));
+    if (this.#columns.rows > MANY) this.#later = setTimeout(rest, 100);
+    else rest();
   }
 
   #count(): void {
     this.#changed = changedRows(this.#columns, this.#levels);
-    this.#drawPoints();
     this.#tell();
   }
 
@@ -256,6 +266,7 @@ class DiffView {
     this.#columns = columns;
     this.#places = null;
     this.#count();
+    this.#drawPoints();
     await this.#table.setSource(localRows(columns));
     this.#apply();
     const selected = this.#source.selected("features");
