@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
 from . import page, routes_access, routes_admin, routes_ingest, routes_read, stream
 from .blobs import BlobError
 from .board import Board, Limits
+from .describe import describe
 from .envelope import SCHEMA, EventError
 from .guard import Guard
 from .storage import Storage, StorageBusy, StorageFull
 
 NAME = "aquin-nb orchestrator"
+MODULES = (routes_ingest, routes_read, routes_access, routes_admin, stream)
 
 
 class Problem(BaseModel):
@@ -64,15 +69,20 @@ def create_app(storage: Storage, *, hosts: Iterable[str] = (), limits: Limits | 
         """Whether this is an orchestrator, and which schema it speaks. Needs no token."""
         return {"name": NAME, "schema": SCHEMA}
 
+    @functools.cache
+    def described() -> dict[str, Any]:
+        return describe(get_openapi(title=NAME, version=app.version, routes=app.routes))
+
     @app.get("/v1/openapi.json", include_in_schema=False)
     async def description(request: Request) -> dict[str, Any]:
         board.grant(request, "read")
-        return app.openapi()
+        return described()
 
-    for module in (routes_ingest, routes_read, routes_access, routes_admin, stream):
+    for module in MODULES:
         app.include_router(module.router, responses=PROBLEMS)
     page.mount(app)
 
+    app.add_exception_handler(405, _other_method)
     app.add_exception_handler(StorageBusy, _busy)
     app.add_exception_handler(EventError, _bad)
     app.add_exception_handler(BlobError, _bad)
@@ -80,6 +90,14 @@ def create_app(storage: Storage, *, hosts: Iterable[str] = (), limits: Limits | 
     app.add_exception_handler(ValidationError, _invalid)
     app.add_exception_handler(ClientDisconnect, _gone)
     return app
+
+
+async def _other_method(request: Request, _: Exception) -> JSONResponse:
+    routes = [route for module in MODULES for route in module.router.routes if isinstance(route, APIRoute)]
+    path = next((one.path for one in routes if one.path_regex.match(request.url.path)), None)
+    there = {method for one in routes if one.path == path for method in one.methods or ()}
+    allowed = ", ".join(sorted(there or {"GET"}))
+    return JSONResponse({"detail": f"Only {allowed} is answered here."}, 405, {"Allow": allowed})
 
 
 async def _busy(_: Request, error: Exception) -> JSONResponse:

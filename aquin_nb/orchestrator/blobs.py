@@ -20,6 +20,7 @@ _BEGINNINGS: Final = {
     b"\x93NUMPY": "application/vnd.aquin.npy",
     b"ARROW1\x00\x00": "application/vnd.apache.arrow.file",
 }
+KINDS: Final = (*_BEGINNINGS.values(), "image/webp", "application/json", "text/plain")
 
 
 class BlobError(AquinError):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import zlib
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from fastapi import HTTPException, Request
+from pydantic import BeforeValidator
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -31,6 +33,9 @@ HEADERS: Final = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Cache-Control": "no-store",
 }
+MAX_SMALL: Final = 1 << 16  # bytes of a body that is no batch and no blob
+WHOLE: Final = BeforeValidator(lambda given: int(given) if _whole(given) else given)
+"""Of a strict integer, as JSON Schema has it: 20.0 is one, true and "20" are not."""
 FORMS: Final = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
 
 
@@ -55,7 +60,11 @@ class Guard:
             return
         problem = self._problem(scope["method"], Headers(scope=scope))
 
+        answered = False
+
         async def guarded(message: Message) -> None:
+            nonlocal answered
+            answered = True
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
@@ -66,7 +75,12 @@ class Guard:
             status, detail = problem
             await JSONResponse({"detail": detail}, status)(scope, receive, guarded)
         else:
-            await self._app(scope, receive, guarded)
+            try:
+                await self._app(scope, receive, guarded)
+            except asyncio.CancelledError:
+                # The server stops and waits no longer for whoever speaks in the middle of this request.
+                if not answered:
+                    await JSONResponse({"detail": "The board is stopping."}, 503)(scope, receive, guarded)
 
     def _problem(self, method: str, headers: Headers) -> tuple[int, str] | None:
         host = headers.get("host", "")
@@ -98,6 +112,10 @@ def _name(host: str) -> str:
     """The name in a Host header, without its port; "" for what is none. Read strictly: `[::1].evil` is not `::1`."""
     found = _HOST.match(host.lower())
     return (found["six"] or found["name"]) if found else ""
+
+
+def _whole(given: Any) -> bool:
+    return isinstance(given, float) and given.is_integer()
 
 
 _HOST: Final = re.compile(r"^(?:\[(?P<six>[0-9a-f:]+)\]|(?P<name>[a-z0-9._-]+))(?::\d{1,5})?$")

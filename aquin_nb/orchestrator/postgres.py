@@ -47,10 +47,10 @@ class PostgresStorage(SqlStorage):
                 url, min_size=1, max_size=8, timeout=10, open=True, kwargs={"autocommit": True},
                 check=ConnectionPool.check_connection,
             )  # fmt: skip
-            self.read("SELECT 1 FROM events LIMIT 1")
+            self.refuse_newer(self.read("SELECT value FROM meta WHERE name = 'schema'"))
         except (psycopg.Error, PoolTimeout) as error:
             self.close()
-            reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+            reason = " ".join(str(error).split()) or type(error).__name__
             raise StorageError(f"{_without_password(url)} cannot be opened as the board's database: {reason}") from None
         except BaseException:
             self.close()

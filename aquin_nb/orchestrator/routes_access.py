@@ -8,7 +8,7 @@ from fastapi import APIRouter, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from .board import Board
-from .guard import body_of
+from .guard import MAX_SMALL, body_of
 from .tokens import BROWSER_SECONDS, CODE_SECONDS, Grant, Scope, new_token, row_of
 
 router = APIRouter(tags=["access"])
@@ -17,7 +17,7 @@ router = APIRouter(tags=["access"])
 class NewToken(BaseModel):
     """What a new token may do."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=3)]
     room: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")] | None = None
@@ -25,7 +25,7 @@ class NewToken(BaseModel):
 
 
 class Code(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     code: Annotated[str, Field(max_length=100)]
 
@@ -41,7 +41,7 @@ async def launch_code(request: Request) -> dict[str, Any]:
 async def launch(request: Request) -> dict[str, Any]:
     """Exchange a code for a token that reads for 12 hours. Needs no token."""
     board: Board = request.app.state.board
-    told = Code.model_validate_json(await body_of(request, 1_000))
+    told = Code.model_validate_json(await body_of(request, MAX_SMALL))
     grant = board.tokens.spend_code(told.code)
     if grant is None:
         raise HTTPException(403, "This code is used up or too old; ask for a new one.")
@@ -54,7 +54,7 @@ async def add_token(request: Request) -> dict[str, Any]:
     """A new token; it is shown this once."""
     board: Board = request.app.state.board
     grant = board.grant(request, "admin")
-    asked = NewToken.model_validate_json(await body_of(request, 10_000))
+    asked = NewToken.model_validate_json(await body_of(request, MAX_SMALL))
     if grant.room is not None and asked.room != grant.room:
         raise HTTPException(403, "This token is for another room.")
     token = await _minted(board, list(asked.scopes), asked.room, asked.seconds)

@@ -9,7 +9,7 @@ from fastapi import APIRouter, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from .board import Board
-from .guard import body_of
+from .guard import MAX_SMALL, WHOLE, body_of
 from .maintenance import ATTEMPTS, DAYS
 from .routes_read import Room
 
@@ -19,10 +19,10 @@ router = APIRouter(tags=["admin"])
 class Retention(BaseModel):
     """What is thinned; see `aquin-nb orchestrator gc`."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     days: Annotated[float, Field(ge=0, le=100_000)] = DAYS
-    attempts: Annotated[int, Field(ge=1, le=1_000_000)] = ATTEMPTS
+    attempts: Annotated[int, Field(ge=1, le=1_000_000), WHOLE] = ATTEMPTS
     dry_run: bool = False
 
 
@@ -44,5 +44,5 @@ async def collect(request: Request) -> dict[str, Any]:
     board: Board = request.app.state.board
     if board.grant(request, "admin").room is not None:
         raise HTTPException(403, "This token is for one room; retention is for all.")
-    asked = Retention.model_validate_json(await body_of(request, 1_000) or b"{}")
+    asked = Retention.model_validate_json(await body_of(request, MAX_SMALL) or b"{}")
     return asdict(await board.keeper.collect(asked.days, asked.attempts, asked.dry_run))

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from .blobs import MAX_BLOB, media_type
 from .board import Board, source_of
 from .envelope import MAX_BODY, SCHEMA, parse_batch
-from .guard import body_of
+from .guard import MAX_SMALL, WHOLE, body_of
 from .storage import Outcome, Producer
 
 router = APIRouter(tags=["ingest"])
@@ -44,15 +44,15 @@ class Taken(BaseModel):
 class Heartbeat(BaseModel):
     """A process says that it lives, or that it ends."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", strict=True)
 
     alive: bool = True
-    pid: Annotated[int, Field(ge=0, lt=1 << 31)] | None = None
+    pid: Annotated[int, Field(ge=0, lt=1 << 31), WHOLE] | None = None
     host: Short | None = None
     started_at: Short | None = None
     born: Short | None = None
     kernel: Short | None = None
-    pending: Annotated[int, Field(ge=0, lt=1 << 53)] | None = None
+    pending: Annotated[int, Field(ge=0, lt=1 << 53), WHOLE] | None = None
 
 
 @router.post("/v1/events", response_model=Taken)
@@ -97,7 +97,7 @@ async def beat(request: Request, producer: Uuid) -> None:
     """A heartbeat, every 10 seconds; with `alive` false the process says goodbye."""
     board: Board = request.app.state.board
     board.grant(request, "ingest")
-    told = Heartbeat.model_validate_json(await body_of(request, 10_000))
+    told = Heartbeat.model_validate_json(await body_of(request, MAX_SMALL))
     now = time.time()
     fields: dict[str, Any] = told.model_dump(exclude={"alive"})
     await board.beat(Producer(source_of(producer), seen=now, beat=now, gone=None if told.alive else now, **fields))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import logging
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -33,6 +35,8 @@ UNSAFE: Final = {
     1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, *range(6665, 6670), 6679, 6697, 10080,
 }  # fmt: skip
 """Ports above 1023 that browsers refuse to open."""
+STOP_SECONDS: Final = 2
+"""How long a request that has begun may take when the server is to stop."""
 FIRST_CODE_SECONDS: Final = 600.0  # a person has to find the terminal first
 
 
@@ -73,6 +77,7 @@ def serve(
     place = db or str(default_database())
     sockets = [_listening(port)]
     storage: Storage | None = None
+    app: FastAPI | None = None
     said: Path | None = None
     try:
         if socket_path is not None:
@@ -83,7 +88,7 @@ def serve(
         url = f"http://{HOST}:{sockets[0].getsockname()[1]}"
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, server_header=False, proxy_headers=False, ws="none",
-            timeout_keep_alive=75, timeout_graceful_shutdown=5, lifespan="on",
+            timeout_keep_alive=75, timeout_graceful_shutdown=STOP_SECONDS, lifespan="on",
         )  # fmt: skip
         if isinstance(storage, SqliteStorage):
             said = serving_file(storage.path)
@@ -93,8 +98,13 @@ def serve(
                 write_json(said, {"url": url, "pid": os.getpid()})
             announce(Running(url, token, os.getpid(), code))
 
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # once it has stopped, it is only putting things away
+        logging.getLogger("uvicorn.error").addFilter(lambda said: not said.getMessage().startswith("Cancel "))
         _Server(config, app, ready).run(sockets)
     finally:
+        if app is not None:
+            app.state.board.writer.close()
         for one in sockets:
             one.close()
         if socket_path is not None and len(sockets) > 1:
@@ -120,6 +130,11 @@ class _Server(uvicorn.Server):
             grant = Grant("start", frozenset({"read"}), None)
             self._ready(self._board.tokens.new_code(grant, FIRST_CODE_SECONDS))
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        if self.force_exit:
+            await self.lifespan.shutdown()  # uvicorn would leave it out, and what waits must be written
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # Asked for is not failed: uvicorn would raise the signal again once it has stopped.
         self.should_exit = True
@@ -143,7 +158,8 @@ def _listening(port: int) -> socket.socket:
                 raise AquinError(
                     f"Port {port} is taken by another program; choose another --port, or 0 for a free one."
                 ) from None
-            raise AquinError(f"Port {port} cannot be opened: {error}. Choose another --port.") from error
+            reason = str(error).rstrip(".")
+            raise AquinError(f"Port {port} cannot be opened: {reason}. Choose another --port.") from error
         if one.getsockname()[1] not in UNSAFE:
             return one
         one.close()

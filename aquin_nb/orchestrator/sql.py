@@ -72,12 +72,7 @@ class SqlStorage(ABC):
         """
         self.run("CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
         found = self.run("SELECT value FROM meta WHERE name = 'schema'")
-        version = int(found[0][0]) if found else 0
-        if version > DATABASE_SCHEMA:
-            raise StorageError(
-                f"The database has schema {version}, and this version of aquin-nb knows {DATABASE_SCHEMA}:"
-                " upgrade aquin-nb, or choose another --db. Nothing was changed."
-            )
+        version = self.refuse_newer(found)
         for number, script in enumerate(migrations[version:], version + 1):
             with self.transaction():
                 for statement in filter(str.strip, script.split(";")):
@@ -86,6 +81,21 @@ class SqlStorage(ABC):
                     "INSERT INTO meta VALUES ('schema', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
                     (str(number),),
                 )
+
+    @staticmethod
+    def refuse_newer(found: Sequence[Row]) -> int:
+        """The version of a schema that was read.
+
+        Raises:
+            StorageError: it is newer than ours.
+        """
+        version = int(found[0][0]) if found else 0
+        if version > DATABASE_SCHEMA:
+            raise StorageError(
+                f"The database has schema {version}, and this version of aquin-nb knows {DATABASE_SCHEMA}:"
+                " upgrade aquin-nb, or choose another --db. Nothing was changed."
+            )
+        return version
 
     # -- writing --------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Sequence
 from contextlib import closing, suppress
@@ -11,6 +12,7 @@ from typing import Any, Final
 import apsw
 
 from ..files import whole_file
+from .find import serving_file
 from .intake import Collision, Intake
 from .migrations import SQLITE
 from .sql import Row, SqlStorage
@@ -40,12 +42,14 @@ class SqliteStorage(SqlStorage):
                 f"apsw brings SQLite {apsw.sqlite_lib_version()}; 3.51.3 or newer is needed: pip install --upgrade apsw"
             )
         self.path = path.expanduser().resolve()
-        self.blobs = self.path.with_name(self.path.name + ".blobs")
+        self.blobs = self.path.parent / f"{self.path.name}.blobs"
         self._local = threading.local()
         self._readers: list[apsw.Connection] = []
         self._guard = threading.Lock()
         self._lock: apsw.Connection | None = None
         self._writer: apsw.Connection | None = None
+        if self.path.is_dir():
+            raise StorageError(f"{self.path} is a folder; --db names a file, which is made where it is missing.")
         if not writable and not self.path.is_file():
             raise StorageError(f"There is no database at {self.path}.")
         try:
@@ -67,7 +71,7 @@ class SqliteStorage(SqlStorage):
                     )
                 self.migrate(SQLITE)
             else:
-                self.read("SELECT 1 FROM events LIMIT 1")
+                self.refuse_newer(self.read("SELECT value FROM meta WHERE name = 'schema'"))
         except (apsw.Error, OSError, StorageBusy) as error:
             self.close()
             raise StorageError(f"{self.path} cannot be opened as the board's database: {error}.") from error
@@ -151,6 +155,13 @@ def _hold(path: Path) -> apsw.Connection:
     except apsw.BusyError:
         lock.close()
         raise StorageError(
-            f"Another orchestrator serves {path}: use that one, stop it, or choose another --db."
+            f"Another orchestrator serves {path}{_address(path)}: use that one, stop it, or choose another --db."
         ) from None
     return lock
+
+
+def _address(path: Path) -> str:
+    try:
+        return f" at {json.loads(serving_file(path).read_text(encoding='utf-8'))['url']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""  # it is just starting, or is a command

@@ -111,7 +111,7 @@ async def changes(
     subscription = board.bus.subscribe(asked)
     try:
         await _missed(board, subscription, after)
-        if not subscription.waiting and not subscription.overflown:
+        if not (subscription.waiting or subscription.overflown or board.bus.closing):
             await subscription.wait(wait)
         reset = subscription.overflown
         head, keys = board.bus.head, subscription.take(BACKLOG * 10)
