@@ -124,5 +124,5 @@ export function scaled(heat: Heat, metric: Metric): { scale: HeatScale; values: 
   const whole = ends(values) ?? [0, 1];
   if (!positive || positive[1] <= 20 * positive[0]) return { values, scale: { low: Math.min(0, whole[0]), high: whole[1] || 1, label: "norm" } };
   const logs = values.map((value) => (Number.isNaN(value) ? NaN : Math.log10(Math.max(value, positive[0]))));
-  return { values: logs, scale: { low: Math.log10(positive[0]), high: Math.log10(positive[1]), label: "norm, colours by its logarithm", text: (value) => number(10 ** value) } };
+  return { values: logs, scale: { low: Math.log10(positive[0]), high: Math.log10(positive[1]), label: "norm (log)", text: (value) => number(10 ** value) } };
 }

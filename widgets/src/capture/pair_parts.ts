@@ -13,7 +13,7 @@ const ROWS: [string, string][] = [
 
 /** A column a capture; what differs from the first is told by weight and mark, not by colour alone. */
 export function sidesTable({ captures }: Pick<ComparisonDigest, "captures">): HTMLElement {
-  const head = h("tr", {}, h("th", {}), ...captures.map((row) => h("th", { scope: "col" }, String(row["capture"]))));
+  const head = h("tr", {}, h("td"), ...captures.map((row) => h("th", { scope: "col" }, String(row["capture"]))));
   const body = ROWS.filter(([key]) => captures.some((row) => row[key] !== null && row[key] !== undefined)).map(([key, label]) => {
     const first = captures[0]?.[key];
     const cells = captures.map((row, at) => {

@@ -83,9 +83,11 @@ function columns(model: CaptureModel, width: number): ColumnSpec[] {
   const probe: ColumnSpec = { name: "probe", label: "#", width: "60px", text: (value) => `${model.bad.has(Number(value)) ? "⚠ " : ""}${value}`, first: "ascending" };
   const keys = model.digest.fields.filter((field) => field.name in model.table.columns && !RESERVED.has(field.name)).slice(0, KEYS);
   const wide = keys.map(({ kind }) => (kind === "number" ? 76 : 100));
-  const left = width - 60 - wide.reduce((sum, one) => sum + one, 0);
+  const room = () => width - 60 - wide.reduce((sum, one) => sum + one, 0);
+  while (room() < 190 && wide.length > 1) wide.pop(); // the probe in hand tells them all
+  const left = room();
   const text: ColumnSpec = { name: "text", label: "text", width: `${Math.max(150, left)}px` };
-  return [probe, text, ...keys.map(({ name }, at): ColumnSpec => ({ name, label: name, width: `${wide[at]}px` }))];
+  return [probe, text, ...keys.slice(0, wide.length).map(({ name }, at): ColumnSpec => ({ name, label: name, width: `${wide[at]}px` }))];
 }
 
 const RESERVED = new Set(["probe", "text"]);

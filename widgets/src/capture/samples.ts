@@ -5,27 +5,33 @@ import { mountComparison } from "./compare.ts";
 import { sampleCapture, sampleComparison } from "./sample_data.ts";
 import { mountCapture } from "./view.ts";
 
-register("capture", "typical", (host) => mountCapture(host, sampleCapture({ probes: 120, layers: 12 }), nobody("")));
-register("capture", "1,000 probes, 30 layers, nine topics", (host) => mountCapture(host, sampleCapture({ probes: 1000, layers: 30, topics: 9 }), nobody("")));
-register("capture", "one probe", (host) => mountCapture(host, sampleCapture({ probes: 1, layers: 6, topics: 1 }), nobody("")));
-register("capture", "no probes", (host) => mountCapture(host, sampleCapture({ probes: 0, layers: 6 }), nobody("")));
-register("capture", "NaN", (host) => mountCapture(host, sampleCapture({ probes: 30, layers: 6, bad: [3, 17] }), nobody("")));
+register("capture", "typical", (host) => shown(host, mountCapture, sampleCapture({ probes: 120, layers: 12 }), nobody("")));
+register("capture", "1,000 probes, 30 layers, nine topics", (host) => shown(host, mountCapture, sampleCapture({ probes: 1000, layers: 30, topics: 9 }), nobody("")));
+register("capture", "one probe", (host) => shown(host, mountCapture, sampleCapture({ probes: 1, layers: 6, topics: 1 }), nobody("")));
+register("capture", "no probes", (host) => shown(host, mountCapture, sampleCapture({ probes: 0, layers: 6 }), nobody("")));
+register("capture", "NaN", (host) => shown(host, mountCapture, sampleCapture({ probes: 30, layers: 6, bad: [3, 17] }), nobody("")));
 register("capture", "hostile", (host) => {
   const data = sampleCapture({ probes: 24, layers: 4, texts: HOSTILE });
   data.card = { ...data.card, name: HOSTILE[0]! };
   data.fields[0] = { name: HOSTILE[1]!, kind: "category", levels: HOSTILE.slice(0, 4).map(String), carried: true };
   data.facts = HOSTILE.map((text) => [text.slice(0, 40), text]);
-  return mountCapture(host, data, nobody(""));
+  return shown(host, mountCapture, data, nobody(""));
 });
 register("capture", "files moved", (host) => {
   const { norm: _norm, cosine: _cosine, placed: _placed, spans: _spans, ...rest } = sampleCapture({ probes: 40, layers: 6 });
-  return mountCapture(host, { ...rest, why: "captures/geography-probes/layers/layer_3.pt is missing though the manifest names it." }, nobody(""));
+  return shown(host, mountCapture, { ...rest, why: "captures/geography-probes/layers/layer_3.pt is missing though the manifest names it." }, nobody(""));
 });
-register("capture", "kernel gone", (host) => mountCapture(host, sampleCapture({ probes: 200, layers: 12, of: 100_000 }), gone()));
-register("capture", "huge, a kernel answers", (host) => mountCapture(host, sampleCapture({ probes: 500, layers: 12, of: 100_000 }), kernel(100_000)));
-register("capture", "two side by side", (host) => mountComparison(host, sampleComparison({ probes: 120, layers: 12 }), nobody("")));
-register("capture", "four side by side", (host) => mountComparison(host, sampleComparison({ probes: 400, layers: 30, others: 3 }), nobody("")));
-register("capture", "one probe side by side", (host) => mountComparison(host, sampleComparison({ probes: 1, layers: 3 }), nobody("")));
+register("capture", "kernel gone", (host) => shown(host, mountCapture, sampleCapture({ probes: 200, layers: 12, of: 100_000 }), gone()));
+register("capture", "huge, a kernel answers", (host) => shown(host, mountCapture, sampleCapture({ probes: 500, layers: 12, of: 100_000 }), kernel(100_000)));
+register("capture", "two side by side", (host) => shown(host, mountComparison, sampleComparison({ probes: 120, layers: 12 }), nobody("")));
+register("capture", "four side by side", (host) => shown(host, mountComparison, sampleComparison({ probes: 400, layers: 30, others: 3 }), nobody("")));
+register("capture", "one probe side by side", (host) => shown(host, mountComparison, sampleComparison({ probes: 1, layers: 3 }), nobody("")));
+
+/** Mount it, with its source at hand for tests. */
+function shown<Data>(host: HTMLElement, mount: (host: HTMLElement, data: Data, source: StandIn) => () => void, data: Data, source: StandIn): () => void {
+  Object.assign(host, { source });
+  return mount(host, data, source);
+}
 
 /** A kernel with `rows` probes, of which every seventh passes any filter. */
 function kernel(rows: number): StandIn {
