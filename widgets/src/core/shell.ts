@@ -88,7 +88,8 @@ class Panel implements Shell {
     host.setAttribute("data-lm-suppress-shortcuts", "true");
     host.removeAttribute("style"); // a static result's box; ours has its own
     this.header = h("header", {}, this.#title, this.#pill);
-    this.root = h("section", { class: `panel ${kind}`, "aria-label": label }, this.header, this.#sub, this.toolbar, this.body, this.#trouble, this.#status);
+    // A group and no landmark: a notebook may show the same view many times.
+    this.root = h("section", { class: `panel ${kind}`, role: "group", "aria-label": label }, this.header, this.#sub, this.toolbar, this.body, this.#trouble, this.#status);
     const shadow = host.shadowRoot ?? host.attachShadow({ mode: "open" });
     shadow.replaceChildren(h("style", {}, panel + parts + css), this.root);
     this.setTitle(title);

@@ -22,6 +22,7 @@ export interface TokenText {
   focus(index: number | null): void;
 }
 
+const STRONGEST = 50; // percent of the colour: text over it keeps a contrast of 4.5:1 in both themes
 const LONGEST = 200; // characters shown of one token
 
 /** What of a token is shown: [text, whether it stands for white space or a control character]. */
@@ -73,7 +74,7 @@ export function tokenText(options: TokenOptions): TokenText {
     spans.forEach((span, i) => {
       const share = strength(values[i] ?? NaN, max);
       const tone = share < 0 ? "var(--warn)" : "var(--line)";
-      span.style.background = Math.abs(share) < 0.02 ? "" : `color-mix(in srgb, ${tone} ${Math.round(60 * Math.abs(share))}%, transparent)`;
+      span.style.background = Math.abs(share) < 0.02 ? "" : `color-mix(in srgb, ${tone} ${Math.round(STRONGEST * Math.abs(share))}%, transparent)`;
     });
   const build = () => {
     spans = tokens.map((token) => h("span", {}, ...visible(token).map(([part, stands]) => (stands ? h("i", {}, part) : part))));
