@@ -1,6 +1,9 @@
 // Controls of a toolbar: search, chips, sliders, choices, tabs, menus. Each is one Tab stop with arrows inside.
+import choosing from "./choosing.css";
 import { h, setText } from "./dom.ts";
 import { number } from "./format.ts";
+import two from "./range.css";
+import tabbed from "./tabs.css";
 
 export interface Control<Value> {
   readonly element: HTMLElement;
@@ -48,7 +51,7 @@ export interface ChipValue {
 
 /** Toggles of which several may be on; none on means no filter. */
 export function chips(options: { label: string; values: readonly ChipValue[]; value?: readonly string[]; onChange: (value: string[]) => void }): Control<string[]> & { show(values: readonly ChipValue[]): void } {
-  const element = h("div", { class: "chips", role: "group", "aria-label": options.label }, h("span", { "aria-hidden": true }, options.label));
+  const element = h("div", { class: "chips", role: "group", "aria-label": options.label }, h("style", {}, choosing), h("span", { "aria-hidden": true }, options.label));
   let on = new Set(options.value ?? []);
   let buttons: { value: string; button: HTMLButtonElement }[] = [];
   const draw = () => buttons.forEach(({ value, button }) => button.setAttribute("aria-pressed", String(on.has(value))));
@@ -129,7 +132,7 @@ export function range(options: SliderOptions & { value: [number, number]; onChan
   const scale = thumbScale(options);
   const inputs = ["lowest", "highest"].map((end) => h("input", { type: "range", min: 0, max: scale.steps, step: 1, "aria-label": `${label}, ${end}` }));
   const shown = h("b");
-  const element = h("span", { class: "control slider", role: "group", "aria-label": label }, h("span", { "aria-hidden": true }, label), h("span", { class: "two" }, ...inputs), shown);
+  const element = h("span", { class: "control slider", role: "group", "aria-label": label }, h("span", { "aria-hidden": true }, label), h("span", { class: "two" }, h("style", {}, two), ...inputs), shown);
   let value: [number, number] = options.value;
   const draw = () => {
     inputs.forEach((input, i) => {
@@ -195,7 +198,7 @@ export function segmented(options: { label: string; options: readonly Option[]; 
   draw();
   roving(buttons, () => options.options.findIndex((option) => option.value === value), (i) => pick(options.options[i]!.value));
   return {
-    element: h("div", { class: "segmented", role: "radiogroup", "aria-label": options.label }, ...buttons),
+    element: h("div", { class: "segmented", role: "radiogroup", "aria-label": options.label }, h("style", {}, choosing), ...buttons),
     get value() {
       return value;
     },
@@ -256,7 +259,7 @@ export function tabs(options: { label: string; tabs: readonly Tab[]; value?: str
   roving(buttons, () => options.tabs.findIndex(({ name }) => name === value), (i) => pick(options.tabs[i]!.name));
   options.onShow?.(value);
   return {
-    element: h("div", {}, h("div", { class: "tablist", role: "tablist", "aria-label": options.label }, ...buttons), ...options.tabs.map(({ panel }) => panel)),
+    element: h("div", {}, h("style", {}, tabbed), h("div", { class: "tablist", role: "tablist", "aria-label": options.label }, ...buttons), ...options.tabs.map(({ panel }) => panel)),
     get value() {
       return value;
     },

@@ -1,4 +1,5 @@
 // What surrounds every view: a shadow root with the shared style, header, toolbar, status line, theme, size and failures.
+import blanks from "./blank.css";
 import { menuButton } from "./controls.ts";
 import { h, note, setText } from "./dom.ts";
 import { download } from "./exports.ts";
@@ -231,5 +232,5 @@ export function readColours(root: HTMLElement): Colours {
 
 /** What stands where there is nothing to show: while loading, when empty, or after a failure. */
 export function blank(state: "empty" | "loading" | "failed", text: string, detail = ""): HTMLElement {
-  return h("div", { class: "blank", "data-state": state, role: state === "failed" ? "alert" : "status" }, h("p", {}, text), detail && h("p", { class: "detail" }, detail));
+  return h("div", { class: "blank", "data-state": state, role: state === "failed" ? "alert" : "status" }, h("style", {}, blanks), h("p", {}, text), detail && h("p", { class: "detail" }, detail));
 }
