@@ -11,6 +11,7 @@ import { category, inkOn, lookup, mapped } from "../src/core/palette.ts";
 import { inside, PointIndex } from "../src/core/points.ts";
 import { localRows, remoteRows, take } from "../src/core/rows.ts";
 import { inSight, tracks } from "../src/core/sight.ts";
+import { splat, toBytes } from "../src/core/splat.ts";
 import { svgText } from "../src/core/svg.ts";
 import { colour, shareOf, Tiles, valueOf } from "../src/core/tiles.ts";
 import { spoken, strength, visible } from "../src/core/tokens.ts";
@@ -42,6 +43,19 @@ test("sorting many rows agrees with a plain sort", () => {
   const order = ids(orderRows({ rows: 5000, columns: { v: values } }, { column: "v", descending: true }));
   const plain = Array.from(values.keys()).sort((a, b) => values[b]! - values[a]! || a - b);
   assert.deepEqual(order, plain);
+});
+
+test("sorting knows signs, infinities, whole numbers and both directions", () => {
+  for (const kind of [Float32Array, Float64Array, Int32Array]) {
+    const values = kind.from([3, -2, 0, -0, 70_000, -70_000, 1, -1]);
+    const order = (descending: boolean) => Array.from(orderRows({ rows: 8, columns: { v: values } }, { column: "v", descending }), (row) => values[row]! + 0);
+    assert.deepEqual(order(false), [-70_000, -2, -1, 0, 0, 1, 3, 70_000]);
+    assert.deepEqual(order(true), [70_000, 3, 1, 0, 0, -1, -2, -70_000]);
+  }
+  const wild = Float64Array.of(Infinity, NaN, -Infinity, 1e-300, -1e-300, 0.1 + 0.2, 0.3);
+  const sorted = (descending: boolean) => Array.from(orderRows({ rows: 7, columns: { v: wild } }, { column: "v", descending }));
+  assert.deepEqual(sorted(false), [2, 4, 3, 6, 5, 0, 1]);
+  assert.deepEqual(sorted(true), [0, 5, 6, 3, 4, 2, 1]);
 });
 
 test("a filter keeps rows that meet every condition; a missing number is in no range", () => {
@@ -208,6 +222,15 @@ test("points: the nearest within reach, the next in a direction, those in a poly
   assert.equal(index.next(3, 0, -1), 1);
   assert.deepEqual(inside(x, y, [[40, 0], [60, 0], [60, 100], [40, 100]]), [1, 3, 5]);
   assert.equal(new PointIndex(new Float32Array(), new Float32Array(), 0, 0).nearest(0, 0, 10), -1);
+});
+
+test("points blended in memory cover their squares, mix in order, and stop at the edge", () => {
+  const pixels = splat(4, 3, Float32Array.of(1, 1, 4, NaN), Float32Array.of(1, 1, 3, 0), 1, 2, 0.5, [{ colour: "#ff0000", points: [0] }, { colour: "rgb(0 0 255)", points: [1, 2] }]);
+  const bytes = new Uint8ClampedArray(4 * 4 * 3);
+  toBytes(pixels, bytes);
+  assert.deepEqual([...bytes.slice(0, 4)], [85, 0, 170, 191]); // half red under half blue
+  assert.deepEqual([...bytes.slice(8, 12)], [0, 0, 0, 0]);
+  assert.deepEqual([...bytes.slice(-4)], [0, 0, 255, 128]);
 });
 
 test("viewport: the whole matrix at first, zoom keeps what is under the pointer, nothing beside the matrix is shown", () => {

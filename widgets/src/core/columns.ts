@@ -67,40 +67,40 @@ function passing(table: Columns, filter: Filter): Uint32Array {
   return kept.subarray(0, count);
 }
 
-/**
- * Numbers are sorted as keys of one float64 array: the value's order in the upper bits and the place in the lower ones, so
- * that the engine's own numeric sort does all of it (131k rows in some 15 ms) and equal values keep their order.
- */
+/** Radix sort over the bits of float64 values, 16 at a time: 131k rows in a few milliseconds, and equal values keep their order. */
 function byNumber(rows: Uint32Array, column: Exclude<Column, (string | null)[]>, descending: boolean): Uint32Array {
-  const values = Float64Array.from(rows, (row) => column[row]!);
-  const ranks = denseRanks(values);
-  const keys = new Float64Array(rows.length);
-  const last = ranks.last;
-  for (let i = 0; i < rows.length; i++) {
-    const rank = ranks.of[i]!;
-    const placed = rank < 0 ? last + 1 : descending ? last - rank : rank; // gaps come last either way
-    keys[i] = placed * rows.length + i;
-  }
-  keys.sort();
-  return Uint32Array.from(keys, (key) => rows[key % rows.length]!);
-}
-
-function denseRanks(values: Float64Array): { of: Int32Array; last: number } {
-  const sorted = values.filter((value) => !Number.isNaN(value)).sort();
-  let last = -1;
-  for (let i = 0; i < sorted.length; i++) if (i === 0 || sorted[i] !== sorted[last]) sorted[++last] = sorted[i]!;
-  const of = new Int32Array(values.length);
-  values.forEach((value, i) => {
-    if (Number.isNaN(value)) return void (of[i] = -1);
-    let [low, high] = [0, last];
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (sorted[middle]! < value) low = middle + 1;
-      else high = middle;
+  const count = rows.length;
+  const high = new Uint32Array(count);
+  const low = new Uint32Array(count);
+  const value = new Float64Array(1);
+  const bits = new Uint32Array(value.buffer); // little-endian, as every machine that runs a browser
+  for (let i = 0; i < count; i++) {
+    value[0] = column[rows[i]!]! + 0; // -0 is 0
+    if (Number.isNaN(value[0])) {
+      high[i] = low[i] = 0xffffffff; // gaps come last either way
+      continue;
     }
-    of[i] = low;
-  });
-  return { of, last };
+    // Negative numbers grow as their bits shrink, and the sign bit turns so that they come first; descending, all of it turns.
+    const negative = bits[1]! >>> 31 === 1;
+    const flip = negative !== descending ? 0xffffffff : 0;
+    high[i] = bits[1]! ^ flip ^ (negative ? 0 : 0x80000000);
+    low[i] = bits[0]! ^ flip;
+  }
+  let from = Uint32Array.from({ length: count }, (_, i) => i);
+  let to = new Uint32Array(count);
+  for (const [keys, shift] of [[low, 0], [low, 16], [high, 0], [high, 16]] as const) {
+    const starts = new Uint32Array(65_537);
+    for (let i = 0; i < count; i++) starts[((keys[i]! >>> shift) & 0xffff) + 1]!++;
+    if (starts.includes(count)) continue; // all the same here
+    for (let digit = 1; digit < starts.length; digit++) starts[digit]! += starts[digit - 1]!;
+    for (let i = 0; i < count; i++) {
+      const at = from[i]!;
+      to[starts[(keys[at]! >>> shift) & 0xffff]!++] = at;
+    }
+    [from, to] = [to, from];
+  }
+  for (let i = 0; i < count; i++) from[i] = rows[from[i]!]!;
+  return from;
 }
 
 const collator = new Intl.Collator("en", { numeric: true });

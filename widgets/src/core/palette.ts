@@ -76,3 +76,10 @@ export function inkOn([r, g, b]: readonly [number, number, number]): "#000" | "#
   const light = 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
   return light > 0.179 ? "#000" : "#fff";
 }
+
+/** Red, green and blue (0–255) of "#rrggbb" or "rgb(…)". */
+export function channels(css: string): [number, number, number] {
+  if (css.startsWith("#")) return [1, 3, 5].map((at) => parseInt(css.slice(at, at + 2), 16)) as [number, number, number];
+  const scale = css.startsWith("color(") ? 255 : 1;
+  return (css.match(/[\d.]+(?:e-?\d+)?/g) ?? []).slice(0, 3).map((part) => Number(part) * scale) as [number, number, number];
+}

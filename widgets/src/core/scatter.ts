@@ -5,6 +5,7 @@ import { colourBar, legend, type LegendItem } from "./legend.ts";
 import { category, mapCss, type Category, type Colours } from "./palette.ts";
 import { CanvasPlot, type Plot, type PlotOptions } from "./plot.ts";
 import { inside, mark, PointIndex } from "./points.ts";
+import { splat, toBytes } from "./splat.ts";
 import type { Pen } from "./svg.ts";
 
 export type { Numbers } from "./axes.ts";
@@ -211,41 +212,60 @@ class ScatterPlot extends CanvasPlot implements Scatter {
   }
 
   #points(pen: Pen, colours: Colours): void {
-    const { colour, x } = this.#options;
-    const looks = this.#looks(colours);
-    const groups = new Map<string, { look: Category; points: number[]; chosen: number[] }>();
-    const { low, high } = this.#valueScale();
-    const table = colour?.kind === "value" ? Array.from({ length: 32 }, (_, i) => mapCss(colour.map ?? "sequential", colours.theme, 0.15 + (0.85 * i) / 31)) : [];
-    for (let i = 0; i < x.length; i++) {
-      if (Number.isNaN(this.#xs[i]!)) continue;
-      let look = looks[0]!;
-      if (colour?.kind === "category") look = looks[colour.codes[i]!] ?? { ...looks[0]!, colour: colours.idle, mark: "circle" };
-      else if (colour?.kind === "value") {
-        const share = (colour.values[i]! - low) / (high - low || 1);
-        look = { ...look, colour: Number.isNaN(share) ? colours.idle : table[Math.round(31 * Math.min(1, Math.max(0, share)))]! };
-      }
-      let group = groups.get(look.colour);
-      if (!group) groups.set(look.colour, (group = { look, points: [], chosen: [] }));
-      (this.#selected.has(this.#id(i)) ? group.chosen : group.points).push(i);
-    }
+    const groups = this.#groups(colours);
+    const total = this.#options.x.length;
     const faint = this.#selected.size > 0 ? 0.3 : 1;
-    const many = this.#many;
-    pen.globalAlpha = faint * (many ? Math.max(0.25, Math.min(0.8, 12_000 / x.length)) : 0.75);
-    for (const { look, points } of groups.values()) this.#group(pen, look, points, many ? 0 : x.length > 800 ? 2.6 : 3.6);
-    pen.globalAlpha = 1;
-    for (const { look, chosen } of groups.values()) {
+    if (this.#many) this.#cloud(pen, groups, faint * Math.max(0.25, Math.min(0.8, 12_000 / total)));
+    else {
+      pen.globalAlpha = faint * 0.75;
+      for (const { look, points } of groups) this.#group(pen, look, points, total > 800 ? 2.6 : 3.6);
+      pen.globalAlpha = 1;
+    }
+    for (const { look, chosen } of groups) {
       this.#group(pen, { ...look, colour: colours.back }, chosen, 6);
       this.#group(pen, { ...look, colour: colours.fg }, chosen, 5);
       this.#group(pen, look, chosen, 3.4);
     }
   }
 
+  /** Points by look: those of a category, or of one of 32 steps of the colour map; the last group is for what has none. */
+  #groups(colours: Colours): { look: Category; points: number[]; chosen: number[] }[] {
+    const { colour, x } = this.#options;
+    const plain = { ...category(0, colours.theme), colour: colours.line };
+    const { low, high } = this.#valueScale();
+    const looks = colour?.kind === "value" ? Array.from({ length: 32 }, (_, i) => ({ ...plain, colour: mapCss(colour.map ?? "sequential", colours.theme, 0.15 + (0.85 * i) / 31) })) : this.#looks(colours);
+    const groups = [...looks, { ...plain, colour: colours.idle }].map((look) => ({ look, points: [] as number[], chosen: [] as number[] }));
+    const none = groups.length - 1;
+    const times = 31 / (high - low || 1);
+    for (let i = 0; i < x.length; i++) {
+      if (Number.isNaN(this.#xs[i]!)) continue;
+      let at = 0;
+      if (colour?.kind === "category") at = colour.codes[i]!;
+      else if (colour?.kind === "value") at = Math.round(Math.min(31, Math.max(0, (colour.values[i]! - low) * times)));
+      const group = groups[at < none ? at : none]!; // NaN is no index below
+      if (this.#selected.size > 0 && this.#selected.has(this.#id(i))) group.chosen.push(i);
+      else group.points.push(i);
+    }
+    return groups;
+  }
+
+  /** Too many points for one call each: blended in memory, and a picture inside an SVG. */
+  #cloud(pen: Pen, groups: readonly { look: Category; points: number[] }[], alpha: number): void {
+    const { width, height } = this.canvas;
+    const ratio = width / this.width;
+    const cloud = document.createElement("canvas");
+    [cloud.width, cloud.height] = [width, height];
+    const inner = cloud.getContext("2d");
+    if (!inner) return;
+    const image = inner.createImageData(width, height);
+    toBytes(splat(width, height, this.#xs, this.#ys, ratio, Math.max(2, Math.round(2 * ratio)), alpha, groups.map(({ look, points }) => ({ colour: look.colour, points }))), image.data);
+    inner.putImageData(image, 0, 0);
+    if ("image" in pen) (pen as Pen & { image: (href: string, x: number, y: number, width: number, height: number) => void }).image(cloud.toDataURL("image/png"), 0, 0, this.width, this.height);
+    else (pen as CanvasRenderingContext2D).drawImage(cloud, 0, 0, this.width, this.height);
+  }
+
   #group(pen: Pen, look: Category, points: readonly number[], size: number): void {
     pen.fillStyle = pen.strokeStyle = look.colour;
-    if (size === 0) {
-      for (const i of points) pen.fillRect(this.#xs[i]! - 1, this.#ys[i]! - 1, 2, 2);
-      return;
-    }
     pen.lineWidth = 1.3;
     for (let start = 0; start < points.length; start += 500) {
       pen.beginPath(); // one path of very many parts is slow to fill
