@@ -53,7 +53,7 @@ class Session:
         backend: "transformer-lens" or "huggingface"; embedding models always use Hugging Face.
         orchestrator: who is told of every run: None (nobody, and nothing is written for it), "auto" (one on this
             machine, started if need be), a URL (its token in AQUIN_NB_TOKEN), or "outbox" (kept for `aquin-nb sync`).
-            While it cannot be reached the session works on, and tells it later.
+            While it cannot be reached the session works on, and tells it later. With None, `aquin_nb.connect` decides.
 
     Raises:
         ModelError: the model cannot be found or loaded.

@@ -55,7 +55,8 @@ def sae_train(activations: Any, config: Config | Sequence[Config] | None = None)
         config: `TrainConfig`, a dict of its settings, or a TOML, JSON or YAML file. A list of them trains one
             dictionary each over one pass of the same batches (same batch_size, seed and held_out) and returns a list.
 
-    Interrupting stops it with a dictionary so far and a checkpoint; `sae_resume(output)` goes on.
+    Interrupting stops it with a dictionary so far and a checkpoint; `sae_resume(output)` goes on. After
+    `aquin_nb.connect()` the run is a card on the board; several dictionaries of one call are one card.
 
     Raises:
         StoreError, DictionaryError, OutputError, OutOfMemory, NoSpace, Cancelled.
