@@ -1,6 +1,7 @@
 // What the explorer of an alignment holds, and what follows from it: pure functions, tested without a page.
 import type { SaeAlignCard } from "../cards.gen.ts";
 import type { Columns } from "../core/columns.ts";
+import { count } from "../core/format.ts";
 import type { Matrix } from "../core/unpack.ts";
 
 export type SideName = "a" | "b";
@@ -93,6 +94,11 @@ interface SideAnswer {
 }
 
 export const VERDICTS = ["", "accepted", "flagged", "noted"] as const;
+
+/** "1 feature", "2,304 features". */
+export function some(n: number, what: string): string {
+  return `${count(n)} ${what}${n === 1 ? "" : "s"}`;
+}
 
 export function other(side: SideName): SideName {
   return side === "a" ? "b" : "a";

@@ -7,7 +7,7 @@ import { count } from "../core/format.ts";
 import { histogram, type Histogram } from "../core/histogram.ts";
 import { localRows, virtualTable, type ColumnSpec, type Row, type Sort, type Table } from "../core/rows.ts";
 import type { Shell } from "../core/shell.ts";
-import { lowestFilled, numbers, other, rebinned, VERDICTS, type SideName } from "./data.ts";
+import { lowestFilled, numbers, other, rebinned, some, VERDICTS, type SideName } from "./data.ts";
 import { kindName, kindTag } from "./kinds.ts";
 import type { Explorer } from "./state.ts";
 
@@ -58,7 +58,7 @@ export function features(explorer: Explorer, shell: Shell): Features {
   const bars = histogram({
     surface: shell,
     label: `Matched ${word}s`,
-    height: 130,
+    height: 160,
     ...rebinned(data.counts.pairs, BINS_TOGETHER, from),
     xLabel: `${word} with the partner`,
     unit: "pairs",
@@ -107,7 +107,7 @@ export function features(explorer: Explorer, shell: Shell): Features {
     const filtered = rows < here.rows;
     lift.hidden = !filtered;
     const held = here.rows < total ? `, the most telling of ${count(total)}` : "";
-    setText(told, rows === here.rows ? `${count(rows)} features${held}` : `${count(rows)} of ${count(here.rows)} features${held}`);
+    setText(told, rows === here.rows ? `${some(rows, "feature")}${held}` : `${count(rows)} of ${some(here.rows, "feature")}${held}`);
   };
 
   const show = () => {
@@ -126,7 +126,7 @@ export function features(explorer: Explorer, shell: Shell): Features {
       label: "Features",
       id: "feature",
       sort: WEAKEST,
-      empty: "No feature passes these filters.",
+      empty: data.a.total + data.b.total > 0 ? "No feature passes these filters." : "There are no features.",
       rowLabel: (row) => `feature ${row["feature"]}, ${kindName(row["class"] as number, data.classes)}`,
       onSelect: (row) => pick(row),
       onOrder: (rows) => {

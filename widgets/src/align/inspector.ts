@@ -32,7 +32,7 @@ export function inspector(explorer: Explorer, shell: Shell, step: (by: 1 | -1) =
   const body = h("div", { class: "sheet" });
   const texts: Passages = passages(explorer);
   const tools = h("div", { class: "judge" }, accept, flag, h("span", { class: "walk" }, previous, next));
-  const element = h("aside", { class: "inspector", "aria-label": "Pair" }, title, tools, box, kept, body, texts.element);
+  const element = h("aside", { class: "inspector", "aria-label": "Pair" }, title, tools, box, kept, texts.element, body);
 
   function button(text: string, help: string, run: () => void): HTMLButtonElement {
     const made = h("button", { type: "button", title: help }, text) as HTMLButtonElement;
@@ -142,11 +142,11 @@ export function inspector(explorer: Explorer, shell: Shell, step: (by: 1 | -1) =
     const rows = detail.near.map((near) => {
       const go = h("button", { type: "button", class: "go", title: `Look at ${side} ${detail.feature} beside ${there} ${near.feature}` }, String(near.feature));
       go.addEventListener("click", () => explorer.focus({ [side]: detail.feature, [there]: near.feature } as unknown as Pair));
-      const taken = near.feature === partner ? "partner" : near.partner !== null && near.partner >= 0 ? `partner of ${side} ${near.partner}` : near.partner === null ? "" : "free";
+      const taken = near.feature === partner ? "this one" : near.partner === null ? "" : near.partner >= 0 ? `${side} ${near.partner}` : "none";
       const bar = `--bar:${Math.round(100 * Math.max(0, Math.min(1, near.cosine)))}%`;
       return h("tr", { "data-partner": near.feature === partner }, h("td", {}, go), h("td", { class: "level", style: bar }, fixed(near.cosine)), h("td", {}, kindTag(near.kind, data.classes)), h("td", { class: "taken" }, taken));
     });
-    const head = h("tr", {}, ...[`near in ${there}`, word, "class", "matched"].map((text) => h("th", { scope: "col" }, text)));
+    const head = h("tr", {}, ...[`near in ${there}`, word, "class", "matched with"].map((text) => h("th", { scope: "col" }, text)));
     return h("table", { class: "near" }, h("thead", {}, head), h("tbody", {}, ...rows));
   }
 

@@ -1,19 +1,22 @@
 // The map: a against b in an order of choice, coarse from what is embedded, sharp from the kernel.
 import { choice, type Control } from "../core/controls.ts";
 import { h, setText } from "../core/dom.ts";
+import { count } from "../core/format.ts";
 import { heatmap, TILE, type Grid, type Heatmap, type HeatScale } from "../core/heatmap.ts";
 import type { Shell } from "../core/shell.ts";
 import { clusterPicture } from "./data.ts";
 import { fixed } from "./features.ts";
 import type { Explorer } from "./state.ts";
 
-const ORDERS: Record<string, string> = {
-  matching: "matching: partners on the diagonal, the most similar first",
-  class: "class, then similarity",
-  index: "feature number",
-  clusters: "cluster of directions",
-  means: "clusters, mean cosine",
+const ORDERS: Record<string, { label: string; told: string }> = {
+  matching: { label: "matching", told: "The most similar pairs first; partners meet on the diagonal." },
+  class: { label: "class", told: "By class of a, then by similarity; partners meet on the diagonal." },
+  index: { label: "number", told: "Features by their numbers." },
+  clusters: { label: "cluster", told: "Features by clusters of their directions." },
+  means: { label: "cluster means", told: "Each field is the mean over two clusters of directions." },
 };
+
+const TALL = 520; // CSS pixels
 
 interface Order {
   a: Int32Array;
@@ -45,7 +48,7 @@ export function alignmentMap(explorer: Explorer, shell: Shell): AlignmentMap {
   const heat = heatmap({
     surface: shell,
     label: `a against b, ${word}s`,
-    height: 460,
+    height: TALL,
     shape: map.shape,
     overview: blocks(),
     scale: full,
@@ -58,6 +61,8 @@ export function alignmentMap(explorer: Explorer, shell: Shell): AlignmentMap {
     onError: (error) => shell.fail(error),
   });
   const element = h("div", {}, bar, heat.element, told);
+  // Cells are square: on a narrow page the rest of the height would be empty.
+  shell.onResize((width) => (heat.element.style.height = `${Math.min(TALL, width + 40)}px`));
 
   /** Features where the order is known, else places in it. */
   function axes() {
@@ -103,7 +108,7 @@ export function alignmentMap(explorer: Explorer, shell: Shell): AlignmentMap {
   const tools = () => {
     const names = offered();
     if (!names.includes(name)) name = names[0] ?? "matching";
-    const options = names.map((value) => ({ value, label: ORDERS[value] ?? value }));
+    const options = names.map((value) => ({ value, label: ORDERS[value]?.label ?? value }));
     picker = choice({ label: "Order", options, value: name, onChange: (next) => void show(next) });
     bar.replaceChildren(picker.element, where);
   };
@@ -146,11 +151,9 @@ export function alignmentMap(explorer: Explorer, shell: Shell): AlignmentMap {
   };
   const tell = () => {
     const left = { a: explorer.data.a.total - map.shape[0], b: explorer.data.b.total - map.shape[1] };
-    const out = left.a + left.b > 0 ? `${left.a} features of a and ${left.b} of b took no part and are not on it.` : "";
-    const means = name === "means";
-    const block = means ? "Each field is the mean over two clusters of directions." : `Where a dot stands for many pairs it shows their largest known ${word}.`;
-    const coarse = explorer.live ? explorer.mapWhy : means ? "" : "Zooming in on single pairs needs the kernel.";
-    setText(told, [block, out, coarse].filter(Boolean).join(" "));
+    const out = left.a + left.b > 0 ? `${count(left.a)} of a and ${count(left.b)} of b took no part and are not on it.` : "";
+    const many = name === "means" ? "" : `Where a dot stands for many pairs it shows their largest known ${word}.`;
+    setText(told, [ORDERS[name]?.told, many, out, explorer.live ? explorer.mapWhy : ""].filter(Boolean).join(" "));
   };
 
   const refresh = () => {

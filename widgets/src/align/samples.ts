@@ -6,6 +6,8 @@ import { numbers, type AlignData, type Note, type SideName } from "./data.ts";
 import { sampleAlign } from "./sample.ts";
 import { mountAlign } from "./view.ts";
 
+const PAGE = 32_768;
+
 /** A kernel that has every feature, makes tiles, and knows some passages. */
 function kernel(n: number, delay?: number): StandIn {
   const whole = sampleAlign(n, true);
@@ -41,7 +43,11 @@ function kernel(n: number, delay?: number): StandIn {
   });
   return answering(
     {
-      table: ({ side }: { side: SideName }) => whole[side].table,
+      table: ({ side, start }: { side: SideName; start: number }) => {
+        const { rows, columns } = whole[side].table;
+        const page = Object.entries(columns).map(([name, column]) => [name, column.slice(start, start + PAGE)]);
+        return { rows: Math.min(PAGE, rows - start), columns: Object.fromEntries(page) };
+      },
       annotations: () => ({ entries: [...notes.values()] }),
       annotate: (params: { a: number | null; b: number | null; verdict: string; note: string }) => {
         notes.set(`${params.a}:${params.b}`, { ...params, at: "2026-01-01T00:00:00+00:00" });

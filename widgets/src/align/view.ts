@@ -5,7 +5,7 @@ import { toCsv, toJson } from "../core/exports.ts";
 import { count, number, percent } from "../core/format.ts";
 import { openShell, type Export } from "../core/shell.ts";
 import type { Source } from "../core/source.ts";
-import { asked, type AlignData } from "./data.ts";
+import { asked, some, type AlignData } from "./data.ts";
 import { features } from "./features.ts";
 import { inspector } from "./inspector.ts";
 import { tintRoot } from "./kinds.ts";
@@ -23,7 +23,7 @@ export function mountAlign(host: HTMLElement, data: AlignData, source: Source): 
   shell.onClose(() => explorer.close());
   shell.build(() => {
     shell.setPill(card.status);
-    shell.setSub([`a ${named(data, "a")}`, `b ${named(data, "b")}`, `by ${COMPARED[card.on] ?? card.on}`, card.sample && `encoded ${card.sample}`].filter(Boolean).join(" · "));
+    shell.setSub([`a ${named(data, "a")}`, `b ${named(data, "b")}`, `by ${COMPARED[card.on] ?? card.on}`, card.sample && `encoded \u2068${card.sample}\u2069`].filter(Boolean).join(" · "));
     const tint = () => tintRoot(shell.root, data.classes, shell.colours());
     tint();
     shell.onTheme(tint);
@@ -133,7 +133,8 @@ export function mountAlign(host: HTMLElement, data: AlignData, source: Source): 
 
 function named(data: AlignData, side: "a" | "b"): string {
   const ref = data.card[side];
-  return `${ref.name || ref.path} (${count(data[side].total)} features)`;
+  // Isolated, so that a name's own direction of writing ends with the name.
+  return `\u2068${ref.name || ref.path}\u2069 (${some(data[side].total, "feature")})`;
 }
 
 /** The numbers one looks at first. */
@@ -143,11 +144,11 @@ function facts({ card }: AlignData): HTMLElement {
     [number(card.mean_cosine), `mean ${word}`, "over matched pairs, dead features included"],
     [percent(card.share_above_0_7), "pairs ≥ 0.7", "share of matched pairs"],
     [percent(card.mutual), "mutual", "features that are the nearest of their nearest"],
-    [count(card.n_significant), "above chance", `of ${count(card.n_pairs)} pairs, at a false discovery rate of 1 %`],
+    [count(card.n_significant), "above chance", `of ${some(card.n_pairs, "pair")}, at a false discovery rate of 1 %`],
     [number(card.null_line), "chance, 99 %", `an unrelated feature's best ${word} is below this with 99 %`],
   ];
   const list = h("dl", { class: "facts" }, ...told.map(([value, name, help]) => h("div", { title: help }, h("dd", {}, value), h("dt", {}, name))));
-  const verdict = h("div", { title: `sum of ${word}s ${card.objective.toPrecision(6)}, no matching has more than ${card.bound.toPrecision(6)}` }, h("dd"), h("dt", {}, `${count(card.n_pairs)} pairs`));
+  const verdict = h("div", { title: `sum of ${word}s ${card.objective.toPrecision(6)}, no matching has more than ${card.bound.toPrecision(6)}` }, h("dd"), h("dt", {}, some(card.n_pairs, "pair")));
   setText(verdict.firstElementChild as HTMLElement, card.verdict || "–");
   list.append(verdict);
   return list;
