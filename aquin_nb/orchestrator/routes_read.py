@@ -95,5 +95,6 @@ async def rooms(request: Request) -> dict[str, Any]:
     used = await board.read(board.storage.usage)
     return {
         "rooms": [{"name": name, "cards": count} for name, count in found],
+        "room": grant.room,  # that this token is for; null for all
         "usage": {name: used[name]._asdict() for name, _ in found if name in used},
     }
