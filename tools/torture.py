@@ -103,8 +103,10 @@ def faults(seeds: int, stopped: float) -> None:
     sync, board = ROOT / "tests" / "sync", ROOT / "tests" / "orchestrator"
     tests = [*sorted(sync.glob("test_faults_*.py")), board / "test_faults_postgres.py", board / "test_machine.py"]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, tests)]
-    subprocess.run([*command, "-n", "2", "-k", "not stopped"], check=True, cwd=ROOT, env=env)
-    subprocess.run([*command, "-n", "10", "-k", "stopped"], check=True, cwd=ROOT, env=env)
+    parts = [["-n", "2", "-k", "not stopped"], ["-n", "10", "-k", "stopped"]]
+    failed = [subprocess.run([*command, *part], cwd=ROOT, env=env).returncode for part in parts]
+    if any(failed):
+        sys.exit(1)
 
 
 def main() -> None:
