@@ -1,8 +1,5 @@
-// The metric points a view holds: growing columns, decimated in place when they become more than a screen can show.
-import { keepRows } from "./decimate.ts";
-import { METRICS, MAX_POINTS, WIRE, type Column } from "./protocol.ts";
-
-const KEPT = 4 * MAX_POINTS; // local growth before thinning back to MAX_POINTS
+// The metric points a view holds: growing columns, of which some may be merged away.
+import { WIRE, type Column } from "./protocol.ts";
 
 export class History {
   rows = 0;
@@ -28,7 +25,6 @@ export class History {
     columns.forEach((values, c) => this.#columns[c]!.set(values, this.rows));
     this.rows += added;
     this.total = Math.max(total, this.rows);
-    if (this.rows > KEPT) this.#thin();
   }
 
   #reserve(rows: number): void {
@@ -42,10 +38,9 @@ export class History {
     });
   }
 
-  #thin(): void {
-    const metrics = METRICS.map((name) => this.column(name));
-    const keep = keepRows(this.column("step"), metrics, MAX_POINTS);
-    for (const column of this.#columns) keep.forEach((row, i) => (column[i] = column[row]!));
-    this.rows = keep.length;
+  /** Keep these rows, ascending. */
+  keep(rows: Uint32Array): void {
+    for (const column of this.#columns) rows.forEach((row, i) => (column[i] = column[row]!));
+    this.rows = rows.length;
   }
 }

@@ -55,5 +55,14 @@ export interface Keep {
   model_id: string;
   data: Record<string, string>; // by mime type
 }
+/** Of the desk that answers questions, which greets too; core/kernel.ts has the rest of what it says. */
+export interface There {
+  type: "there";
+  pushes: Record<string, unknown>;
+}
 export type FromKernel = Snapshot | Append | Beat;
-export type ToKernel = { type: "hello" } | { type: "cancel" };
+export type ToKernel =
+  | { type: "hello" }
+  | { type: "cancel" }
+  | { type: "ask"; view: ""; id: string; what: string; params: object }
+  | { type: "drop"; id: string };

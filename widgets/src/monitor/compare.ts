@@ -52,7 +52,7 @@ export class Compare {
     const drawn = JSON.stringify([others.map(({ id }) => id), line, theme, card?.name]);
     if (drawn === this.#drawn) return;
     this.#drawn = drawn;
-    const items = [h("li", {}, sample(line, []), h("span", {}, card?.name ?? "this run"))];
+    const items = others.length > 0 ? [h("li", {}, sample(line, []), h("span", {}, card?.name ?? "this run"))] : [];
     others.forEach((other, i) => {
       const { colour, dash } = category(i + 1, theme);
       const remove = h("button", { type: "button", class: "bare", "aria-label": `Take ${other.name} away` }, "×");

@@ -1,14 +1,29 @@
 // The line to the kernel: asks for what is missing and notices when nobody answers (widgets usually die silently).
 import type { AnyModel } from "../core/afm.ts";
 import { keepInstead } from "../core/keep.ts";
-import { BEAT_SECONDS, type FromKernel, type Keep, type MonitorTraits, type ToKernel } from "../core/protocol.ts";
+import { BEAT_SECONDS, type FromKernel, type Keep, type There, type MonitorTraits, type ToKernel } from "../core/protocol.ts";
+import { BaseSource } from "../core/source.ts";
+import { unpack } from "../core/unpack.ts";
 import type { Bytes } from "../core/wire.ts";
+import { Feed } from "./feed.ts";
 import type { Run } from "./run.ts";
 
 const ANSWER_MS = 6000; // a snapshot is due this long after hello
 const SILENCE_MS = 3 * BEAT_SECONDS * 1000;
 
-export class KernelLink {
+interface PushMessage {
+  type: "push";
+  topic: string;
+  data: unknown;
+}
+type Answer = { type: "answer"; id: string; data: unknown } | { type: "failed"; id: string; error: string };
+
+export class KernelLink extends BaseSource {
+  readonly lane = "live" as const; // whether the kernel is there is said in the run's own words
+  readonly why = "";
+  readonly #feed: Feed;
+  #questions = 0;
+  readonly #waiting = new Map<string, { resolve(data: unknown): void; reject(error: Error): void }>();
   readonly #model: AnyModel<MonitorTraits>;
   readonly #run: Run;
   readonly #events = new AbortController();
@@ -17,8 +32,9 @@ export class KernelLink {
   #timer: ReturnType<typeof setInterval> | undefined;
 
   constructor(model: AnyModel<MonitorTraits>, run: Run) {
-    [this.#model, this.#run] = [model, run];
-    this.#on("msg:custom", (message: FromKernel | Keep, buffers?: readonly Bytes[]) => this.#receive(message, buffers ?? []));
+    super();
+    [this.#model, this.#run, this.#feed] = [model, run, new Feed(run)];
+    this.#on("msg:custom", (message: FromKernel | Keep | There | Answer | PushMessage, buffers?: readonly Bytes[]) => this.#receive(message, buffers ?? []));
     this.#on("change:error", () => this.#readError());
     // ipywidgets fires this when the kernel restarts, dies or comes back; only an answer tells which.
     this.#on("comm_live_update", () => this.hello());
@@ -34,6 +50,19 @@ export class KernelLink {
   hello(): void {
     if (this.#asked === 0) this.#asked = Date.now();
     this.#send({ type: "hello" });
+  }
+
+  ask<T>(what: string, params: object = {}, signal?: AbortSignal): Promise<T> {
+    const id = `${Date.now()}-${this.#questions++}`;
+    return new Promise<T>((resolve, reject) => {
+      this.#waiting.set(id, { resolve: (data) => resolve(data as T), reject });
+      signal?.addEventListener("abort", () => {
+        if (!this.#waiting.delete(id)) return;
+        this.#send({ type: "drop", id });
+        reject(new DOMException("given up", "AbortError"));
+      });
+      if (!this.#send({ type: "ask", view: "", id, what, params })) reject(new Error(this.#run.trouble));
+    });
   }
 
   cancel(): void {
@@ -59,14 +88,26 @@ export class KernelLink {
     }
   }
 
-  #receive(message: FromKernel | Keep, buffers: readonly Bytes[]): void {
+  #receive(message: FromKernel | Keep | There | Answer | PushMessage, buffers: readonly Bytes[]): void {
     this.#heard = Date.now();
     try {
+      if (message.type === "answer" || message.type === "failed") {
+        const waiting = this.#waiting.get(message.id);
+        this.#waiting.delete(message.id);
+        if (message.type === "failed") waiting?.reject(new Error(message.error));
+        else waiting?.resolve(unpack(message.data, buffers));
+        return;
+      }
+      if (message.type === "push") return this.receive({ topic: message.topic, data: unpack(message.data, buffers) });
+      if (message.type === "there") {
+        for (const [topic, data] of Object.entries(unpack<There>(message, buffers).pushes)) this.receive({ topic, data });
+        return;
+      }
       if (message.type === "keep") {
         keepInstead(this.#model, message.model_id, message.data);
         return;
       }
-      const lost = this.#run.take(message, buffers);
+      const lost = this.#feed.take(message, buffers);
       if (message.type === "snapshot") this.#asked = 0;
       if (lost && this.#asked === 0) this.hello();
       if (this.#asked === 0) this.#trouble("");

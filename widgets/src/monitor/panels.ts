@@ -115,9 +115,10 @@ export class Panels {
 
   /** Five charts in a row and the numbers below, or the numbers as a cell of their own, as the width allows. */
   #arrange(withRates: boolean): void {
-    const wide = this.#pixels >= 960 ? "5" : this.#pixels >= 540 ? "3" : this.#pixels >= 400 ? "2" : "1";
-    const narrow = this.#pixels >= 820 ? "4" : this.#pixels >= 440 ? "2" : "1";
-    this.#grid.dataset["columns"] = withRates ? wide : narrow;
+    const widths: readonly [number, number][] = withRates ? [[960, 5], [540, 3], [400, 2]] : [[820, 4], [440, 2]];
+    const across = widths.find(([width]) => this.#pixels >= width)?.[1] ?? 1;
+    this.#grid.style.setProperty("--across", String(across));
+    this.#grid.toggleAttribute("data-wide", across > 3);
     show(this.#rates, withRates);
   }
 
@@ -164,13 +165,10 @@ export class Panels {
     const time = axis === "seconds" ? ` · ${duration(history.column("seconds")[row])}` : "";
     const at = `step ${count(history.column("step")[row])} · ${count(history.column("tokens")[row])} tokens${time}`;
     this.#slider.setAttribute("aria-valuetext", `${at}; ${spoken.join(", ")}`);
-    const merged = run.history.total > run.history.rows && history.total > history.rows;
-    const all = range ? (merged || history === run.history ? run.history.total : history.total) : history.total;
-    const shown = range
-      ? `${count(to - from)} of ${count(history === run.history ? run.history.total : history.total)} points ${history === run.history ? "" : "there "}shown`
-      : all > to - from
-        ? `${count(to - from)} of ${count(all)} points shown, extremes kept`
-        : `${count(to - from)} point${to - from === 1 ? "" : "s"}`;
+    // Of a zoom it is known how many points there are only once they were asked for.
+    const all = !range || history === run.history ? run.history.total : history.total;
+    const here = count(to - from);
+    const shown = all > to - from ? `${here} of ${count(all)} points shown${range ? "" : ", extremes kept"}` : `${here} point${to - from === 1 ? "" : "s"}`;
     setText(this.#where, this.#lens.cursor === null ? `${at} · ${shown}${range ? ` · ${AXES[axis].toLowerCase()} zoomed` : ""}` : at);
   }
 

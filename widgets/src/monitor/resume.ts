@@ -7,6 +7,7 @@ import type { Points, Run } from "./run.ts";
 const EVERY_MS = 1000;
 
 export class Resume {
+  readonly bar = h("progress", { max: 1, hidden: true, "aria-label": "Progress of this stage" });
   readonly button = h("button", { type: "button" }, "Resume");
   readonly #run: Run;
   readonly #source: Source;
@@ -29,6 +30,9 @@ export class Resume {
   draw(): void {
     show(this.button, this.#possible && this.#source.lane === "live" && this.#run.over && this.#run.card?.status !== "completed");
     this.button.disabled = this.#going;
+    const { done = 0, total = 0 } = this.#run.card?.progress ?? {};
+    show(this.bar, !this.#run.over && total > 0);
+    this.bar.value = total > 0 ? done / total : 0;
     setText(this.button, this.#going ? "Resuming…" : "Resume");
   }
 

@@ -1,7 +1,7 @@
 // What the view knows of one training run, fed by kernel messages or by the data embedded in a saved result.
 import type { SaeTrainCard } from "../cards.gen.ts";
 import { History } from "../core/history.ts";
-import { WIRE, type FromKernel } from "../core/protocol.ts";
+import { WIRE } from "../core/protocol.ts";
 import { splitColumns, toFloat64, type Bytes } from "../core/wire.ts";
 
 /** Points as an answer brings them: column-major [columns of WIRE, rows], of which the run has `total`. */
@@ -45,7 +45,6 @@ export class Run {
   /** A failure of the widget itself, told by its Python half. */
   error = "";
   readonly #listeners = new Set<() => void>();
-  #seq = -1;
 
   get over(): boolean {
     return this.card !== null && this.card.status !== "queued" && this.card.status !== "running";
@@ -72,38 +71,5 @@ export class Run {
     this.history.replace(WIRE.map((name) => found.column(name)), found.total);
     this.part = null;
     this.changed();
-  }
-
-  /** Take a kernel message; true when one before it was lost, so that a snapshot must be asked for. */
-  take(message: FromKernel, buffers: readonly Bytes[]): boolean {
-    if (message.type === "beat") return message.seq !== this.#seq;
-    if (message.type === "append") {
-      if (message.seq <= this.#seq) return false; // sent before the snapshot that already holds it
-      if (this.#seq < 0 || message.seq !== this.#seq + 1 || !this.card) return true;
-    }
-    const values = buffers[0] ? toFloat64(buffers[0]) : new Float64Array();
-    const columns = splitColumns(values, WIRE.length, message.rows);
-    if (message.type === "snapshot") {
-      if (message.columns.join() !== WIRE.join()) {
-        throw new Error("The kernel runs another version of aquin-nb than this page; restart the kernel and reload the page.");
-      }
-      this.card = message.card;
-      this.history.replace(columns, message.total);
-    } else {
-      this.card = { ...this.card!, ...message.card };
-      this.#checkPart(columns);
-      this.history.append(columns, message.total);
-    }
-    this.#seq = message.seq;
-    this.cancellable = message.cancellable;
-    this.cancelling = message.cancelling;
-    this.changed();
-    return false;
-  }
-
-  /** A part whose steps are logged again, by a run that was resumed, is stale. */
-  #checkPart(columns: readonly Float64Array[]): void {
-    const first = columns[0]?.[0];
-    if (this.part && first !== undefined && first <= this.part.to) this.part = null;
   }
 }

@@ -1,12 +1,11 @@
 // The controls over the charts of a training: x axis, y scale, smoothing, zoom.
-import { choice, slider } from "../core/controls.ts";
+import { choice } from "../core/controls.ts";
 import { h, show } from "../core/dom.ts";
-import { percent } from "../core/format.ts";
 import { AXES, timed, type Axis } from "./axes.ts";
 import type { Lens, YScale } from "./lens.ts";
 
 const SCALES: Record<YScale, string> = { auto: "as suits", log: "log", linear: "linear" };
-const SMOOTHEST = 0.2; // of what is shown
+const SMOOTHING = { "0": "off", "0.01": "over 1 %", "0.05": "over 5 %", "0.2": "over 20 %" }; // of what is shown
 
 const options = (names: Record<string, string>) => Object.entries(names).map(([value, label]) => ({ value, label }));
 
@@ -26,11 +25,10 @@ export class Tools {
         redraw();
       },
     });
-    const smooth = slider({
-      label: "Smooth", low: 0, high: 100, step: 1, value: 0,
-      text: (value) => (value > 0 ? `over ${percent(share(value))}` : "off"),
+    const smooth = choice({
+      label: "Smooth", options: options(SMOOTHING), value: "0",
       onChange: (value) => {
-        lens.smooth = share(value);
+        lens.smooth = Number(value);
         redraw();
       },
     });
@@ -45,9 +43,4 @@ export class Tools {
     this.#time.disabled = !known;
     this.#time.title = known ? "Training time, without pauses" : "This run did not log how fast it was.";
   }
-}
-
-/** Of the axis that is shown; fine at the low end. */
-function share(value: number): number {
-  return SMOOTHEST * (value / 100) ** 2;
 }

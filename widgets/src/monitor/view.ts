@@ -1,5 +1,5 @@
 // One view of a training run: its progress, its charts, what came of it, and what a person can do about it.
-import { ProgressBar } from "../core/bar.ts";
+import type { ProgressBar } from "../core/bar.ts";
 import { h, note, setText, show } from "../core/dom.ts";
 import { openShell, type Shell } from "../core/shell.ts";
 import type { Push, Source } from "../core/source.ts";
@@ -18,6 +18,8 @@ const CLOCK_MS = 20_000; // "2 min ago" moves on even while nothing arrives
 export interface MonitorOptions {
   /** Cancels the job that feeds the run; absent for one that is over. */
   cancel?: (() => void) | undefined;
+  /** How far the job is; absent where the run is over. */
+  progress?: ProgressBar;
   /** Goes on with a run that was stopped. */
   resume?: Resume;
   /** What stands under the charts of a run that is over. */
@@ -37,7 +39,6 @@ class MonitorView {
   readonly #source: Source;
   readonly #options: MonitorOptions;
   readonly #cancel = h("button", { type: "button" }, "Cancel");
-  readonly #progress = new ProgressBar();
   readonly #end = h("div", { class: "end" });
   readonly #verdict = h("div", { role: "status" });
   readonly #notes = h("div", { role: "alert" });
@@ -60,8 +61,8 @@ class MonitorView {
     this.#tools = new Tools(this.#lens, redraw);
     this.#compare = new Compare(run, source);
     this.#cancel.addEventListener("click", () => (options.cancel ? options.cancel() : void options.resume?.cancel()));
-    shell.header.append(h("span", { class: "acts" }, options.resume?.button, this.#cancel));
-    shell.toolbar.before(this.#progress.element, this.#end);
+    shell.header.append(h("span", { class: "acts" }, options.resume?.bar, options.resume?.button, this.#cancel));
+    shell.toolbar.before(...(options.progress ? [options.progress.element] : []), this.#end);
     shell.toolbar.append(...this.#tools.parts, this.#compare.button);
     // Advice comes last: it comes while somebody reads what is above.
     shell.body.append(this.#compare.element, this.#panels.element, this.#state, this.#verdict, this.#notes, this.#remarks, this.#advice, this.#folds);
@@ -115,7 +116,7 @@ class MonitorView {
     this.#drawNotes();
     if (!card) {
       this.#shell.setSub("Waiting for the kernel…");
-      for (const part of [this.#progress.element, this.#end, this.#cancel, this.#shell.toolbar, this.#panels.element, this.#state]) show(part, false);
+      for (const part of [this.#end, this.#cancel, this.#options.progress?.element, this.#shell.toolbar, this.#panels.element, this.#state]) if (part) show(part, false);
       return;
     }
     const drawn = !over || this.#run.history.rows > 0;
@@ -129,9 +130,10 @@ class MonitorView {
     this.#cancel.disabled = this.#run.cancelling || stale;
     setText(this.#cancel, this.#run.cancelling ? "Cancelling…" : "Cancel");
     this.#options.resume?.draw();
-    show(this.#progress.element, !over);
     show(this.#end, over);
-    if (!over) this.#progress.draw(card.progress, card.status);
+    const { progress } = this.#options;
+    if (progress) show(progress.element, !over);
+    if (!over) progress?.draw(card.progress, card.status);
     const state = stateLine(card, Date.now());
     show(this.#state, !over || state !== ""); // its place is kept while a checkpoint may come
     setText(this.#state, state);

@@ -78,12 +78,12 @@ function curves(shell: Shell, { layers, by_layer }: SweepData): Lines[] {
   const together = (at: number | null) => plots.forEach((plot) => plot.cursor(at));
   const shared = {
     surface: shell, height: 190, x, xLabel: by_layer ? "layer" : "hook", onCursor: together,
-    xText: (value: number) => (by_layer ? String(Math.round(value)) : (hooks[Math.round(value)] ?? "")),
+    xText: (value: number) => (!Number.isInteger(value) ? "" : by_layer ? String(value) : (hooks[value] ?? "")),
   };
   plots.push(
     lines({ ...shared, label: TITLES[0]!, yLabel: "FVU", yRange: [0, 0], text: number, series: [{ label: "FVU", y: column("fvu") }] }),
     lines({ ...shared, label: TITLES[1]!, yLabel: "", logY: true, text: number, series: [{ label: "recon MSE", y: column("recon_mse") }, { label: "mean norm", y: column("mean_norm"), category: 7 }] }),
-    lines({ ...shared, label: TITLES[2]!, yLabel: "%", yRange: [0, 0], text: (value) => `${number(value)} %`, series: [{ label: "dead", y: column("dead_share", 100), category: 1 }] }),
+    lines({ ...shared, label: TITLES[2]!, yLabel: "%", yRange: [0, 1], text: (value) => `${number(value)} %`, series: [{ label: "dead", y: column("dead_share", 100), category: 1 }] }),
   );
   return plots;
 }
