@@ -59,6 +59,9 @@ def add_commands(commands: Any, adopt: Adopt) -> None:
     delete.add_argument("card", help="its id")
     delete.add_argument("--room", default="default", help="where it is (default: default)")
 
+    bridge = _verb(verbs, "bridge", "pass on what jupyter-server-proxy sends; Jupyter starts it", _bridge)
+    bridge.add_argument("--socket", required=True, help="the Unix socket to listen on")
+
     for verb in (gc, load, delete):
         verb.add_argument(
             "--url",
@@ -229,3 +232,9 @@ def _delete(args: argparse.Namespace) -> None:
         finally:
             storage.close()
     _say(f"The card {args.card} is deleted.")
+
+
+def _bridge(args: argparse.Namespace) -> None:
+    from .bridge import serve_bridge
+
+    serve_bridge(Path(args.socket), None if args.db is None else Path(args.db))
