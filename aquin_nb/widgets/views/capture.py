@@ -13,7 +13,7 @@ from ...errors import AquinError, ProbeError, StoreError
 from ..text import count, script_json
 from .capture_codes import coded, coded_cosine, coded_places
 from .capture_numbers import CaptureNumbers, Projected, Rows, spaced
-from .fields import Field, Finder, fields, texts
+from .fields import Field, Finder, fields, text_of
 
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -125,7 +125,7 @@ class CaptureView:
         """`row` → `text`, `about` (pairs of key and value), and `norm`, `cosine` float32 [layers] where looked at."""
         row = whole(params, "row", 0, len(self.frame) - 1)
         text = str(self.frame["text"].iloc[row])
-        about = [[field.name, text_of(field, row)] for field in self.fields]
+        about = [[field.name, _within(text_of(field, row))] for field in self.fields]
         answer: dict[str, Any] = {"text": text[:WHOLE_TEXT], "length": len(text), "about": about}
         looked = self.numbers.looked()
         place = int(np.searchsorted(looked.rows, row))
@@ -148,8 +148,8 @@ class CaptureView:
             if field.kind == "number":
                 columns[field.name] = field.values[rows].astype(np.float32)
             else:
-                told = texts(field)
-                columns[field.name] = [None if told[row] is None else cut(str(told[row]), long) for row in rows]
+                told = [text_of(field, row) for row in rows.tolist()]
+                columns[field.name] = [None if text is None else cut(text, long) for text in told]
         return {"rows": len(rows), "columns": columns}
 
     def _digest(self, looked: Any, ready: list[Projected], why: str, most: int, characters: int) -> dict[str, Any]:
@@ -258,13 +258,8 @@ def manifest_facts(manifest: Mapping[str, Any], path: str, site: str) -> list[tu
     return [(name, cut(str(value), 400)) for name, value in found.items() if value]
 
 
-def text_of(field: Field, row: int) -> str | None:
-    """One value as text."""
-    if field.kind == "number":
-        value = field.values[row]
-        return None if np.isnan(value) else f"{value:.12g}"
-    found = texts(field)[row]
-    return None if found is None else cut(found, WHOLE_TEXT)
+def _within(text: str | None) -> str | None:
+    return None if text is None else cut(text, WHOLE_TEXT)
 
 
 def filtered(params: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -91,6 +91,7 @@ class Finder:
 
     def __init__(self, frame: pd.DataFrame, known: list[Field]) -> None:
         self.known = {field.name: field for field in known}
+        self._ranks: dict[str, NDArray[np.float64]] = {}
         self._shown = [str(text) for text in frame["text"]]
         self._texts = [text.lower() for text in self._shown]
         for field in known:
@@ -116,10 +117,10 @@ class Finder:
             ]
             keep &= np.isin(field.codes, places)
         words = text.lower().split()
-        if words:
-            for row in np.flatnonzero(keep):
-                keep[row] = all(word in self._texts[row] for word in words)
-        return np.flatnonzero(keep).astype(np.int64)
+        rows = np.flatnonzero(keep).astype(np.int64)
+        for word in words:
+            rows = rows[[word in self._texts[row] for row in rows.tolist()]] if len(rows) else rows
+        return rows
 
     def order(self, rows: Rows, column: str, descending: bool) -> Rows:
         """Rows by a key (missing values last), by `text` or by `probe`; equal ones stay in order.
@@ -129,20 +130,20 @@ class Finder:
         """
         if column == "probe":
             return rows[::-1] if descending else rows
+        keys = self._keys(column)[rows]
+        return rows[np.argsort(np.where(np.isnan(keys), np.inf, -keys if descending else keys), kind="stable")]
+
+    def _keys(self, column: str) -> NDArray[np.float64]:
+        """What every probe sorts by, NaN where it is missing; of texts their place in the alphabet, found once."""
         field = self.known.get(column)
         if field is None and column != "text":
             raise ProbeError(f"The probes have no {column!r:.60} to sort by.")
         if field is not None and field.kind == "number":
-            values = field.values[rows]
-            missing = np.isnan(values)
-        else:
-            words = self._shown if field is None else texts(field)
-            told = [words[row] for row in rows]
-            missing = np.array([word is None for word in told], np.bool_)
-            rank = {word: at for at, word in enumerate(sorted({word.lower() for word in told if word is not None}))}
-            values = np.array([0 if word is None else rank[word.lower()] for word in told], np.float64)
-        keyed = np.where(missing, np.inf, -values if descending else values)
-        return rows[np.argsort(keyed, kind="stable")]
+            return field.values
+        if column not in self._ranks:
+            told = pd.Series(self._shown if field is None else texts(field), dtype=object).str.lower()
+            self._ranks[column] = np.asarray(told.rank(method="dense"), np.float64)
+        return self._ranks[column]
 
 
 def texts(field: Field) -> list[str | None]:
@@ -150,3 +151,13 @@ def texts(field: Field) -> list[str | None]:
     if field.kind == "category":
         return [None if code < 0 else field.levels[code] for code in field.codes]
     return field.words
+
+
+def text_of(field: Field, row: int) -> str | None:
+    """One value as text, None where it is missing."""
+    if field.kind == "number":
+        value = field.values[row]
+        return None if np.isnan(value) else f"{value:.12g}"
+    if field.kind == "category":
+        return None if field.codes[row] < 0 else field.levels[field.codes[row]]
+    return field.words[row]
