@@ -81,7 +81,7 @@ class Keeper:
         while True:
             try:
                 self._used = await asyncio.to_thread(self._storage.usage)
-            except StorageBusy as error:
+            except Exception as error:  # the figures of the last look are good enough meanwhile
                 logging.getLogger(__name__).warning("Counting what rooms hold failed: %s", error)
             await asyncio.sleep(LOOK_SECONDS)
 

@@ -23,7 +23,9 @@ OLDEST: Final = 3_051_003
 WAL_LIMIT: Final = 64 << 20
 WAL_PAGES: Final = 8_000
 """Pages of log (32 MB) before they are moved into the database: pages that many batches change are moved once."""
-PASSING = (apsw.FullError, apsw.BusyError, apsw.IOError, apsw.LockedError, apsw.ReadOnlyError, apsw.NoMemError)
+PASSING = (apsw.FullError, apsw.BusyError, apsw.IOError, apsw.LockedError, apsw.ReadOnlyError, apsw.NoMemError,
+           apsw.CantOpenError)  # fmt: skip
+DAMAGED = (apsw.CorruptError, apsw.NotADBError)
 
 
 class SqliteStorage(SqlStorage):
@@ -74,7 +76,9 @@ class SqliteStorage(SqlStorage):
                 self.refuse_newer(self.read("SELECT value FROM meta WHERE name = 'schema'"))
         except (apsw.Error, OSError, StorageBusy) as error:
             self.close()
-            raise StorageError(f"{self.path} cannot be opened as the board's database: {error}.") from error
+            raise StorageError(
+                f"{self.path} cannot be opened as the board's database: {str(error).rstrip('.')}."
+            ) from error
         except BaseException:
             self.close()
             raise
@@ -89,12 +93,15 @@ class SqliteStorage(SqlStorage):
         return self._writer.execute(sql, values).fetchall()
 
     def read(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
-        connection = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = self._local.connection = self._connect(apsw.SQLITE_OPEN_READONLY)
-            with self._guard:
-                self._readers.append(connection)
-        return connection.execute(sql, values).fetchall()
+        try:
+            connection = getattr(self._local, "connection", None)
+            if connection is None:
+                connection = self._local.connection = self._connect(apsw.SQLITE_OPEN_READONLY)
+                with self._guard:
+                    self._readers.append(connection)
+            return connection.execute(sql, values).fetchall()
+        except (*PASSING, *DAMAGED) as error:
+            raise self.translated(error) from error
 
     def insert_events(self, rows: Sequence[Row]) -> None:
         assert self._writer is not None, "opened for reading"
@@ -109,7 +116,9 @@ class SqliteStorage(SqlStorage):
                 "The database cannot be written right now: its disk is full. Free some space; nothing is lost."
             )
         if isinstance(error, PASSING):
-            return StorageBusy(f"The database cannot be written right now: {error}.")
+            return StorageBusy(f"The database cannot be read or written right now: {error}.")
+        if isinstance(error, DAMAGED):
+            return StorageBusy(f"The database is damaged ({error}): stop the board and restore a backup.")
         return error
 
     def forget(self) -> None:
