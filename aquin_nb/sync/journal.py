@@ -192,9 +192,10 @@ class Journal:
 
     def recover(self) -> None:
         """Go back to the disk when it takes events again, the reserve first."""
-        while self.ring.active and self.spool is not None and self._reserve.fill():
+        while self.ring.active and self.spool is not None:
             with self.lock:
-                if not self._spill(SPILLED):
+                # Under the lock: the room that a result has just been given back is not ours to take again.
+                if not self._reserve.fill() or not self._spill(SPILLED):
                     return
                 if not len(self.ring) and not self.ring.lost:
                     self.ring.active, self.problem = False, ""
