@@ -33,7 +33,7 @@ def test_postgres_restarted_while_sessions_tell_loses_nothing(
 
     def tell(box: Outbox, own: random.Random) -> None:
         step = 0
-        while not ended.is_set() and step < 1500:
+        while step < 60 or (not ended.is_set() and step < 1500):
             step += 1
             data = {"point": {"step": step, "fvu": own.random()}}
             history.tell(box.source, box.log("card.progress", cards[step % 3], data), data)
@@ -58,4 +58,3 @@ def test_postgres_restarted_while_sessions_tell_loses_nothing(
         history.stored = board.get("/v1/events?limit=5000")["events"]
         history.cards = board.get("/v1/cards")["cards"]
     history.judge()
-    assert len(history.told) > 100
