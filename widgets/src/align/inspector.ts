@@ -83,7 +83,7 @@ export function inspector(explorer: Explorer, shell: Shell, step: (by: 1 | -1) =
     stop = new AbortController();
     const pair = explorer.pair;
     const none = pair.a === null && pair.b === null;
-    for (const part of [tools, box, kept, texts.element]) part.hidden = none;
+    for (const part of [accept, flag, box, kept, texts.element]) part.hidden = none;
     if (none) {
       setText(title, "No pair yet");
       const words = data.card.n_pairs > 0 || data.a.total > 0 ? "Choose a feature in the table, a point or a place on the map; j goes to the next weak one." : "There is nothing to look at: no feature took part.";

@@ -43,7 +43,7 @@ export function alignmentMap(explorer: Explorer, shell: Shell): AlignmentMap {
   let picker: Control<string> | null = null;
   const bar = h("div", { class: "filters" });
 
-  const full: HeatScale = { low: -1, high: 1, map: "diverging", label: word, text: fixed };
+  const full: HeatScale = { low: -1, high: 1, map: "diverging", label: word, text: short };
   const blocks = (): Grid => map.matching ?? { values: new Uint8Array(1), shape: [1, 1] };
   const heat = heatmap({
     surface: shell,
@@ -118,7 +118,7 @@ export function alignmentMap(explorer: Explorer, shell: Shell): AlignmentMap {
     known = null;
     if (next === "means" && map.clusters) {
       const { most } = map.clusters;
-      const scale: HeatScale = { low: -most, high: most, map: "diverging", label: "mean cosine", text: fixed };
+      const scale: HeatScale = { low: -most, high: most, map: "diverging", label: "mean cosine", text: short };
       heat.set({ overview: clusterPicture(map.clusters), scale, tile: undefined as never, ...axes() });
       marks();
       tell();
@@ -168,6 +168,11 @@ export function alignmentMap(explorer: Explorer, shell: Shell): AlignmentMap {
   });
   refresh();
   return { element, heat, reveal };
+}
+
+/** A cosine; the ends of the scale without decimals. */
+function short(value: number): string {
+  return Number.isInteger(value) ? String(value).replace("-", "−") : fixed(value);
 }
 
 /** Place of each feature; -1 for those that are not on the map. */

@@ -29,6 +29,7 @@ export function passages(explorer: Explorer): Passages {
   const element = h("div", { class: "texts" }, ask, told, body);
   ask.addEventListener("click", () => {
     wanted = true;
+    show(ask, false);
     if (last) void find(last.pair, last.signal);
   });
 

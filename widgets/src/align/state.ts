@@ -88,9 +88,11 @@ export class Explorer {
   async load(): Promise<void> {
     if (this.#loading || !this.live) return;
     this.#loading = true;
-    try {
-      this.#take((await this.source.ask<{ entries: Note[] }>("annotations")).entries);
+    const kept = this.source.ask<{ entries: Note[] }>("annotations").then(({ entries }) => {
+      this.#take(entries);
       this.#emit("notes");
+    }, this.#fail);
+    try {
       for (const side of ["a", "b"] as const) {
         if (this.whole(side)) continue;
         const pages: Columns[] = [];
@@ -102,6 +104,7 @@ export class Explorer {
     } catch (error) {
       this.#fail(error);
     } finally {
+      await kept;
       this.#loading = false;
     }
   }
