@@ -25,3 +25,9 @@ export function show(element: HTMLElement, visible: boolean): void {
 export function note(tone: string, ...children: Child[]): HTMLElement {
   return h("div", { class: `note ${tone}` }, ...children);
 }
+
+/** Mark `frame` while `inner` has the focus and shows it. A :has() rule would do, but makes each change inside it dear. */
+export function ringWhileFocused(inner: HTMLElement, frame: HTMLElement): void {
+  inner.addEventListener("focus", () => frame.toggleAttribute("data-ring", inner.matches(":focus-visible")));
+  inner.addEventListener("blur", () => frame.removeAttribute("data-ring"));
+}

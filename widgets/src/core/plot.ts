@@ -1,5 +1,5 @@
 // What plots on a canvas share: size, theme, redrawing once a frame, a tooltip, and a line for screen readers.
-import { h, setText } from "./dom.ts";
+import { h, ringWhileFocused, setText } from "./dom.ts";
 import { canvasPng } from "./exports.ts";
 import type { Colours } from "./palette.ts";
 import type { Surface } from "./shell.ts";
@@ -36,6 +36,7 @@ export abstract class CanvasPlot implements Plot {
     this.surface = surface;
     this.canvas = h("canvas", { tabindex: 0, role: "application", "aria-label": `${label}. ${help}`, "aria-roledescription": roleDescription });
     this.element = h("div", { class: "plot", style: `height:${height}px` }, h("style", {}, css), this.canvas, this.#tip, this.#said);
+    ringWhileFocused(this.canvas, this.element);
     const sizes = new ResizeObserver(() => this.redraw());
     sizes.observe(this.element);
     // A notebook detaches cells that scroll away, and a canvas may come back empty.

@@ -3,10 +3,11 @@
 // A real <table role="grid"> whose rows are placed one by one: those in sight lie in a small pool of elements that are
 // written anew as the table scrolls. Focus stays on the table and names its cell (aria-activedescendant), so that
 // nothing is lost when the row under it leaves the pool.
+import { emptyRow, writeRow, type Drawn } from "./cells.ts";
 import { rowAt, type Columns, type Filter, type Row, type Sort } from "./columns.ts";
-import { h, setText } from "./dom.ts";
+import { h, ringWhileFocused, setText } from "./dom.ts";
 import type { ColumnSpec, RowSource, Table, TableOptions } from "./rows.ts";
-import { cellText, tracks, trackedColumns, inSight } from "./sight.ts";
+import { inSight, trackedColumns, tracks } from "./sight.ts";
 import css from "./table.css";
 
 const ROW = 28; // CSS pixels, as in table.css
@@ -15,12 +16,6 @@ const SETTLE_MS = 60; // rows that rush by are not asked for
 const EXTENT = 5000; // rows that one Shift click may take
 
 let numbered = 0; // ids must differ between the tables of one view, nothing more
-
-interface Drawn {
-  tr: HTMLTableRowElement;
-  row: number;
-  epoch: number;
-}
 
 export class VirtualTable implements Table {
   readonly element: HTMLElement;
@@ -38,9 +33,11 @@ export class VirtualTable implements Table {
   #epoch = 0; // what is drawn is written anew when it moves on
   #turn = 0; // of the last order asked for: answers to older ones are dropped
   #frame = 0;
+  #state: "asked" | "here" | "failed" = "asked"; // rows of the present order
   #settle: ReturnType<typeof setTimeout> | undefined;
   #walk = 0;
   #here = { row: 0, column: 0 }; // row -1 is the header
+  #pointed: HTMLElement | undefined; // the cell of it, if that is drawn
   #anchor = 0;
   #selected = new Set<number>();
   rows: number;
@@ -59,6 +56,7 @@ export class VirtualTable implements Table {
     this.element.addEventListener("scroll", () => this.#schedule(), { passive: true });
     this.#table.addEventListener("keydown", (event) => this.#key(event));
     this.#table.addEventListener("focus", () => this.#point());
+    ringWhileFocused(this.#table, this.element);
     this.#body.addEventListener("click", (event) => this.#click(event));
     this.#sizes = new ResizeObserver(() => this.#schedule());
     this.#sizes.observe(this.element);
@@ -91,22 +89,34 @@ export class VirtualTable implements Table {
     const turn = ++this.#turn;
     [this.sort, this.filter] = [sort, filter];
     this.#table.setAttribute("aria-busy", "true");
+    this.#state = "asked";
     try {
       const rows = await this.#source.order(sort, filter);
       const first = this.#numeric.size === 0 && rows > 0 ? await this.#source.page(0, 1) : null;
       if (turn !== this.#turn) return;
-      if (first) this.#numeric = trackedColumns(first);
+      if (first) this.#learn(trackedColumns(first));
       this.rows = rows;
+      this.#state = "here";
       this.#here.row = Math.min(this.#here.row, rows - 1);
       this.element.scrollTop = 0;
       this.#header();
       this.redraw();
       this.#options.onOrder?.(rows, sort);
     } catch (error) {
-      if (turn === this.#turn) this.#fail(error);
+      if (turn !== this.#turn) return;
+      this.#state = "failed";
+      this.#schedule();
+      this.#fail(error);
     } finally {
       if (turn === this.#turn) this.#table.removeAttribute("aria-busy");
     }
+  }
+
+  /** Which columns hold numbers decides their sides and widths. */
+  #learn(numeric: Set<string>): void {
+    this.#numeric = numeric;
+    this.#pool = [];
+    this.#body.replaceChildren();
   }
 
   select(ids: readonly number[], reveal = false): void {
@@ -200,25 +210,36 @@ export class VirtualTable implements Table {
 
   #draw(): void {
     this.#table.setAttribute("aria-rowcount", String(this.rows + 1));
-    this.#none.hidden = this.rows > 0;
-    setText(this.#none, this.rows > 0 ? "" : (this.#options.empty ?? "No rows."));
+    const none = this.rows === 0 && this.#state !== "asked";
+    if (this.#none.hidden === none) this.#none.hidden = !none;
+    setText(this.#none, !none ? "" : this.#state === "failed" ? "These rows could not be read." : (this.#options.empty ?? "No rows."));
     const { clientHeight, scrollTop } = this.element;
     const sight = inSight(this.rows, ROW, clientHeight - ROW, scrollTop, SPARE);
     this.#body.style.height = `${sight.extent}px`;
-    const count = sight.last - sight.first;
-    const page = count > 0 ? this.#at(sight.first, count) : null;
-    while (this.#pool.length < count) this.#pool.push(this.#newRow());
+    while (this.#pool.length < sight.last - sight.first || this.#pool.length % 2 === 1) this.#addRow(); // even: a row element keeps its shade
+    // As many rows as there are elements, so that none is taken away and put back while the table scrolls.
     const size = this.#pool.length;
-    for (const drawn of this.#pool) if (drawn.row < sight.first || drawn.row >= sight.last) drawn.tr.hidden = true;
-    for (let row = sight.first; row < sight.last; row++) {
+    const first = Math.max(0, Math.min(sight.first, this.rows - size));
+    const count = Math.min(size, this.rows - first);
+    const page = count > 0 ? this.#at(first, count) : null;
+    for (let row = first; row < first + size; row++) {
       const drawn = this.#pool[row % size]!;
-      drawn.tr.hidden = false;
-      drawn.tr.style.transform = `translateY(${row * ROW + sight.shift}px)`;
+      const beyond = row >= this.rows;
+      if (drawn.tr.hidden !== beyond) drawn.tr.hidden = beyond;
+      if (beyond) continue;
+      const top = row * ROW + sight.shift;
+      if (drawn.top !== top) drawn.tr.style.transform = `translateY(${(drawn.top = top)}px)`;
       if (drawn.row === row && drawn.epoch === this.#epoch) continue;
-      this.#write(drawn, row, page ? rowAt(page, row - sight.first) : null);
+      this.#write(drawn, row, page ? rowAt(page, row - first) : null);
     }
     this.#point();
-    if (!page && count > 0) this.#ask(sight.first, count);
+    if (!page && count > 0) this.#ask(first, count);
+  }
+
+  #addRow(): void {
+    const drawn = emptyRow(this.#columns.map((spec) => this.#side(spec)));
+    this.#pool.push(drawn);
+    this.#body.append(drawn.tr);
   }
 
   #at(start: number, count: number): Columns | null {
@@ -237,38 +258,10 @@ export class VirtualTable implements Table {
     }, SETTLE_MS);
   }
 
-  #newRow(): Drawn {
-    const tr = h("tr", { role: "row" }, ...this.#columns.map((spec, i) => h("td", { role: "gridcell", class: this.#side(spec), "aria-colindex": i + 1 })));
-    this.#body.append(tr);
-    return { tr, row: -1, epoch: -1 };
-  }
-
   #write(drawn: Drawn, row: number, values: Row | null): void {
-    const { tr } = drawn;
-    drawn.row = row;
     drawn.epoch = values ? this.#epoch : -1;
-    tr.setAttribute("aria-rowindex", String(row + 2));
-    tr.toggleAttribute("data-odd", row % 2 === 1);
-    tr.dataset["id"] = values ? String(values[this.#options.id]) : "";
-    tr.ariaSelected = String(this.#selected.has(Number(tr.dataset["id"] || NaN)));
-    tr.ariaLabel = values ? (this.#options.rowLabel?.(values) ?? null) : null;
-    this.#columns.forEach((spec, i) => {
-      const td = tr.cells[i]!;
-      td.className = this.#side(spec);
-      const value = values?.[spec.name] ?? null;
-      if (values && spec.cell) {
-        td.replaceChildren();
-        spec.cell(td, value, values);
-        return;
-      }
-      const text = values ? cellText(spec, value, values) : "…";
-      setText(td, text);
-      td.title = text.length > 18 ? text : "";
-      if (!spec.bar) return;
-      const share = values ? spec.bar(value, values) : 0;
-      td.dataset["bar"] = "";
-      td.style.setProperty("--bar", `${100 * Math.min(1, Math.max(0, share || 0))}%`);
-    });
+    writeRow(drawn, row, values, this.#columns, this.#options);
+    drawn.tr.ariaSelected = String(this.#selected.has(Number(drawn.tr.dataset["id"] || NaN)));
   }
 
   /** Show which cell the keys act on. */
@@ -277,11 +270,10 @@ export class VirtualTable implements Table {
     const drawn = this.#pool.find((some) => some.row === row && !some.tr.hidden);
     const cell = row < 0 ? this.#head.cells[column] : drawn?.tr.cells[column];
     const id = `${this.#id}-here`;
-    for (const old of this.#table.querySelectorAll("[data-here]")) {
-      if (old === cell) continue;
-      old.removeAttribute("data-here");
-      old.removeAttribute("id");
-    }
+    if (cell === this.#pointed) return;
+    this.#pointed?.removeAttribute("data-here");
+    this.#pointed?.removeAttribute("id");
+    this.#pointed = cell;
     if (!cell) return this.#table.removeAttribute("aria-activedescendant");
     cell.id = id;
     cell.dataset["here"] = "";
