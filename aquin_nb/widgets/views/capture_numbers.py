@@ -15,7 +15,7 @@ Rows = NDArray[np.int64]
 Read = Callable[[int, Rows], Vectors]
 """`read(layer, rows)` gives float32 [len(rows), d_model]; rows ascend."""
 
-LOOKED_BYTES = 128 << 20
+LOOKED_BYTES = 80 << 20
 """Norms and cosines are of all probes up to this many bytes of activations, else of probes evenly spaced."""
 CHUNK_BYTES = 32 << 20
 POINT_BYTES = 64 << 20

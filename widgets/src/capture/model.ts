@@ -154,6 +154,7 @@ export class CaptureModel {
 
   async heat(metric: Metric, filter: Filter, signal?: AbortSignal): Promise<Heat | null> {
     const codes = this.digest[metric];
+    if (!this.digest.norm) return null; // its files cannot be read: the view has said so
     if (this.live && (!this.complete || !codes)) return this.source.ask<Heat>("heat", { metric, filter }, signal);
     if (!codes) return null;
     const places = orderRows(this.table, null, filter);
