@@ -25,6 +25,7 @@ POINTS: Final = 1000
 smallest and the largest of each quantity."""
 FULL: Final = 50_000
 """Newest points of a curve that are kept in full, however young it is."""
+PART: Final = 5_000
 DAYS: Final = 30.0
 ATTEMPTS: Final = 20
 _HASHES: Final = re.compile(r"(?=([0-9a-f]{64}))")
@@ -187,28 +188,44 @@ def _superfluous(storage: Storage, room: str, card: str, attempt: Attempt, folde
 
 
 def _telling(storage: Storage, cursors: Sequence[int]) -> set[int]:
-    """The first, and in each bucket the last and the events with the least and the most of any quantity."""
-    points: dict[int, dict[str, Any]] = {cursor: {} for cursor in cursors}
-    for begin in range(0, len(cursors), 5_000):
-        bodies = storage.bodies(cursors[begin : begin + 5_000])
-        points |= {cursor: _point(body) for cursor, body in bodies.items()}
-    names = {name for point in points.values() for name, value in point.items() if _finite(value)} - {"step", "tokens"}
-    size = max(1, math.ceil(len(cursors) * (2 * len(names) + 1) / POINTS))
+    """The first, and in each bucket the last and the events with the least and the most of any quantity.
+
+    A curve of millions of points is read in parts.
+    """
+    sample = _points(storage, cursors[:500])
+    size = max(1, math.ceil(len(cursors) * (2 * len(_quantities(sample)) + 1) / POINTS))
+    part = size * max(1, PART // size)
     held = {cursors[0]}
-    for begin in range(0, len(cursors), size):
-        bucket = cursors[begin : begin + size]
-        held.add(bucket[-1])
-        for name in names:
-            values = {cursor: points[cursor][name] for cursor in bucket if _finite(points[cursor].get(name))}
-            if values:
-                held |= {min(values, key=values.__getitem__), max(values, key=values.__getitem__)}
-        held |= {cursor for cursor in bucket if any(isinstance(value, str) for value in points[cursor].values())}
+    for begin in range(0, len(cursors), part):
+        points = _points(storage, cursors[begin : begin + part])
+        names = _quantities(points)
+        for first in range(begin, min(begin + part, len(cursors)), size):
+            bucket = cursors[first : first + size]
+            held.add(bucket[-1])
+            for name in names:
+                values = {cursor: points[cursor][name] for cursor in bucket if _finite(points[cursor].get(name))}
+                if values:
+                    held |= {min(values, key=values.__getitem__), max(values, key=values.__getitem__)}
+            held |= set([cursor for cursor in bucket if _said(points[cursor])][:1])  # that a curve was NaN here
     return held
+
+
+def _points(storage: Storage, cursors: Sequence[int]) -> dict[int, dict[str, Any]]:
+    bodies = storage.bodies(cursors)
+    return {cursor: _point(bodies[cursor]) if cursor in bodies else {} for cursor in cursors}
+
+
+def _quantities(points: dict[int, dict[str, Any]]) -> set[str]:
+    return {name for point in points.values() for name, value in point.items() if _finite(value)} - {"step", "tokens"}
 
 
 def _point(body: bytes) -> dict[str, Any]:
     point = (orjson.loads(body).get("data") or {}).get("point")
     return point if isinstance(point, dict) else {}
+
+
+def _said(point: dict[str, Any]) -> bool:
+    return any(isinstance(value, str) for value in point.values())
 
 
 def _finite(value: Any) -> bool:
