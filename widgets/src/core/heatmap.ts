@@ -88,6 +88,7 @@ class HeatmapPlot extends CanvasPlot implements Heatmap {
   #pointers = new Map<number, { x: number; y: number }>();
   #dragged = 0;
   #toView: { row: number; col: number } | null = null; // a goto before the first layout
+  #told = ""; // in the tooltip
   sharp = false;
 
   constructor(options: HeatmapOptions) {
@@ -151,7 +152,11 @@ class HeatmapPlot extends CanvasPlot implements Heatmap {
   #newTiles(): void {
     this.#tiles?.close();
     const { tile, onError } = this.#options;
-    this.#tiles = tile ? new Tiles(tile, () => this.redraw(), (error) => onError?.(error)) : null;
+    const arrived = () => {
+      this.redraw();
+      if (this.#told && this.#here && this.#told !== this.#words()) this.#tell(false); // its value is here now
+    };
+    this.#tiles = tile ? new Tiles(tile, arrived, (error) => onError?.(error)) : null;
   }
 
   protected override closed(): void {
@@ -214,29 +219,46 @@ class HeatmapPlot extends CanvasPlot implements Heatmap {
     drawing.axes(this.#frame, this.#view);
   }
 
-  #valueAt(row: number, col: number): number | null {
-    const { overview, shape, scale } = this.#options;
-    if (overview.shape[0] === shape[0] && overview.shape[1] === shape[1]) return valueOf(overview, row * shape[1] + col, scale);
+  /** The grid that holds a cell as it is, and where in it; null while its tile is not here. */
+  #exact(row: number, col: number): [Grid, number] | null {
+    const { overview, shape } = this.#options;
+    if (overview.shape[0] === shape[0] && overview.shape[1] === shape[1]) return [overview, row * shape[1] + col];
     const tile = this.#tiles?.get({ level: 0, row: Math.floor(row / TILE), col: Math.floor(col / TILE) });
-    return tile ? valueOf(tile.grid, (row % TILE) * tile.grid.shape[1] + (col % TILE), scale) : null;
+    return tile ? [tile.grid, (row % TILE) * tile.grid.shape[1] + (col % TILE)] : null;
+  }
+
+  #valueAt(row: number, col: number): number | null {
+    const found = this.#exact(row, col);
+    return found && valueOf(found[0], found[1], this.#options.scale);
   }
 
   #cell(): Cell | null {
     return this.#here && { ...this.#here, value: this.#valueAt(this.#here.row, this.#here.col) };
   }
 
+  #words(): string {
+    const cell = this.#cell();
+    if (!cell) return "";
+    const { rowName = String, colName = String, note, scale, xLabel, yLabel } = this.#options;
+    const coarse = this.#frame.level(this.#view, 1) > 0;
+    let value = "no value";
+    if (cell.value !== null) value = `${scale.label} ${(scale.text ?? number)(cell.value)}`;
+    else if (this.#tiles && !this.#exact(cell.row, cell.col)) value = coarse ? "zoom in for the value" : "…";
+    return `${yLabel} ${rowName(cell.row)}\n${xLabel} ${colName(cell.col)}\n${value}${note ? `\n${note(cell.row, cell.col)}` : ""}`;
+  }
+
   /** Tell of the cell under the crosshair, in the tooltip and to whoever listens. */
   #tell(say: boolean): void {
     const cell = this.#cell();
-    const { rowName = String, colName = String, note, scale, xLabel, yLabel, onHover } = this.#options;
-    if (cell) {
-      const value = cell.value === null ? "no value here" : `${scale.label} ${(scale.text ?? number)(cell.value)}`;
-      const known = cell.value !== null || !this.#tiles || this.#frame.level(this.#view, 1) === 0;
-      const text = `${yLabel} ${rowName(cell.row)}\n${xLabel} ${colName(cell.col)}\n${known ? value : "zoom in for the value"}${note ? `\n${note(cell.row, cell.col)}` : ""}`;
-      this.tip(text, this.#frame.x(this.#view, cell.col + 0.5), this.#frame.y(this.#view, cell.row + 0.5), say);
-    } else this.tip("");
-    onHover?.(cell);
+    this.#told = this.#words();
+    this.tip(this.#told, cell ? this.#frame.x(this.#view, cell.col + 0.5) : 0, cell ? this.#frame.y(this.#view, cell.row + 0.5) : 0, say);
+    this.#options.onHover?.(cell);
     this.redraw();
+  }
+
+  #hush(): void {
+    this.#told = "";
+    this.tip("");
   }
 
   #listen(): void {
@@ -272,7 +294,7 @@ class HeatmapPlot extends CanvasPlot implements Heatmap {
         const factor = Math.hypot(now.x - other.x, now.y - other.y) / Math.max(1, Math.hypot(before.x - other.x, before.y - other.y));
         this.#look(this.#frame.zoomAt(this.#view, factor, other.x, other.y));
       } else if (this.#dragged > 4) {
-        this.tip("");
+        this.#hush();
         canvas.style.cursor = "grabbing";
         this.#look(this.#frame.pan(this.#view, dx, dy));
       }
@@ -301,7 +323,7 @@ class HeatmapPlot extends CanvasPlot implements Heatmap {
       const lines = event.deltaMode === 1 ? 16 : 1;
       this.#look(this.#frame.zoomAt(this.#view, Math.exp(-event.deltaY * lines * 0.002), event.offsetX, event.offsetY));
     }, { passive: false });
-    canvas.addEventListener("blur", () => this.tip(""));
+    canvas.addEventListener("blur", () => this.#hush());
     canvas.addEventListener("keydown", (event) => this.#key(event));
   }
 

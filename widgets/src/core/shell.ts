@@ -6,7 +6,7 @@ import { download } from "./exports.ts";
 import type { Colours } from "./palette.ts";
 import panel from "./panel.css";
 import type { Source } from "./source.ts";
-import { watchTheme, type Theme } from "./theme.ts";
+import { themeBehind, watchTheme, type Theme } from "./theme.ts";
 import parts from "./parts.css";
 
 export type Tone = "idle" | "busy" | "good" | "warn" | "bad";
@@ -94,6 +94,7 @@ class Panel implements Shell {
     const shadow = host.shadowRoot ?? host.attachShadow({ mode: "open" });
     shadow.replaceChildren(h("style", {}, panel + parts + css), this.root);
     this.setTitle(title);
+    this.#theme(themeBehind(this.root)); // at once, so that nothing is drawn in the other theme first
     this.#endings.push(watchTheme(this.root, (theme) => this.#theme(theme)));
   }
 
@@ -134,6 +135,7 @@ class Panel implements Shell {
   }
 
   colours(): Colours {
+    if (!this.root.isConnected) return readColours(this.root); // without a page there are no styles worth keeping
     return (this.#colours ??= readColours(this.root));
   }
 
