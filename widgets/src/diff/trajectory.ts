@@ -47,11 +47,11 @@ function build(shell: Shell, data: TrajectoryData, source: Source): () => void {
 
   const table: Table = virtualTable({
     columns: [
-      { name: "feature", label: "feature", width: "72px", text: String, first: "ascending" },
-      { name: "mean_base", label: "base", title: "mean activation in the base", width: "78px" },
-      { name: "last", label: "Δ, last", title: "at the last checkpoint", width: "80px" },
-      { name: "size", label: "max |Δ|", title: "the largest change at any checkpoint", width: "84px" },
-      { name: "times", label: "changed at", title: "checkpoints at which it changed", width: "92px", text: (value) => `${value} of ${steps.length}` },
+      { name: "feature", label: "feature", width: "minmax(72px, 1fr)", text: String, first: "ascending" },
+      { name: "mean_base", label: "base", title: "mean activation in the base", width: "minmax(78px, 1fr)" },
+      { name: "last", label: "Δ, last", title: "at the last checkpoint", width: "minmax(80px, 1fr)" },
+      { name: "size", label: "max |Δ|", title: "the largest change at any checkpoint", width: "minmax(84px, 1fr)" },
+      { name: "times", label: "changed at", title: "checkpoints at which it changed", width: "minmax(92px, 1fr)", text: (value) => `${value} of ${steps.length}` },
       { name: "since", label: "since step", title: "the first of them", width: "minmax(96px, 1fr)", first: "ascending", text: (value) => (value === null ? "–" : count(Number(value))) },
     ],
     source: localRows(columns), height: 300, label: "Features", id: "feature", sort: { column: "size", descending: true },

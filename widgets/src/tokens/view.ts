@@ -38,6 +38,9 @@ class TokenView {
   #feature: number | null = null;
   #picked: number | null = null;
   #here: number | null = null;
+  #last: number | null = null;
+  #byKey = false;
+  #listed = "";
 
   constructor(shell: Shell, data: TokenData, source: Source) {
     [this.#shell, this.#data, this.#source] = [shell, data, source];
@@ -60,6 +63,7 @@ class TokenView {
       onError: (error) => shell.fail(error),
     });
     this.#texts.addEventListener("keydown", (event) => this.#walk(event), true);
+    this.#texts.addEventListener("pointermove", () => (this.#byKey = false), true);
     shell.body.append(h("div", { class: "split" }, this.#texts, h("div", { class: "beside" }, this.#table.element, this.#on)));
     this.#fill();
     shell.exports([
@@ -79,6 +83,11 @@ class TokenView {
     this.#table.close();
   }
 
+  /** The token that is looked at. */
+  get #at(): number | null {
+    return this.#here ?? this.#picked ?? this.#last;
+  }
+
   /** Build what depends on the data: the texts, and what is said of them. */
   #fill(): void {
     const { texts, strings, features } = this.#model;
@@ -93,7 +102,7 @@ class TokenView {
     );
     this.#texts.replaceChildren(...this.#shown.flatMap((shown, i) => (texts.length === 1 ? [shown.element] : [h("h4", {}, `Text ${i + 1} · ${count(texts[i]!.tokens.length)} tokens`), shown.element])));
     this.#paint();
-    this.#list(this.#picked);
+    this.#list(this.#at);
   }
 
   #paint(): void {
@@ -108,18 +117,24 @@ class TokenView {
     if (feature === this.#feature) return;
     this.#feature = feature;
     this.#paint();
-    this.#list(this.#here ?? this.#picked);
+    this.#list(this.#at);
   }
 
   #focus(text: number, token: number | null, picked: boolean): void {
     this.#here = token === null ? null : this.#model.texts[text]!.first + token;
-    if (picked) this.#picked = this.#here;
+    // What was walked to stays, as what was clicked; what was only pointed at stays until something was.
+    if (picked || (this.#byKey && this.#here !== null)) this.#picked = this.#here;
+    this.#last = this.#here ?? this.#last;
     this.#shown.forEach((shown, i) => i !== text && shown.focus(null));
-    this.#list(this.#here ?? this.#picked);
+    this.#list(this.#at);
   }
 
   /** What fires on a token, strongest first. */
   #list(at: number | null): void {
+    // Not drawn again for nothing: a button that is replaced under the pointer never hears its click.
+    const wanted = `${at} ${this.#feature} ${this.#data.kept}`;
+    if (wanted === this.#listed) return;
+    this.#listed = wanted;
     if (at === null) return this.#on.replaceChildren(h("p", { class: "quiet" }, "Point at a token, or walk with ← →, to see its features; ↑ ↓ colour the text by one of them."));
     const { text, token } = this.#model.place(at);
     const pairs = this.#model.on(at);
@@ -137,10 +152,11 @@ class TokenView {
 
   /** Up and down in the text: the next feature of the token, or of the list where no token was chosen. */
   #walk(event: KeyboardEvent): void {
+    this.#byKey = true;
     if (event.key !== "ArrowUp" && event.key !== "ArrowDown") return;
     event.preventDefault();
     event.stopPropagation();
-    const at = this.#here ?? this.#picked;
+    const at = this.#at;
     const list = (at === null ? this.#model.features : this.#model.on(at)).map(({ feature }) => feature);
     if (list.length === 0) return;
     const from = this.#feature === null ? -1 : list.indexOf(this.#feature);
