@@ -415,12 +415,12 @@ class Session:
             raise ModelError("layers is empty; name at least one layer.")
         return sorted({self.model.check_layer(layer) for layer in wanted})
 
-    def inspect(self, text: str, top: int = 10) -> Inspection:
-        """Which features of the bound dictionary a text turns on: tokens × the `top` strongest.
+    def inspect(self, text: str | Sequence[str], top: int = 10) -> Inspection:
+        """Which features of the bound dictionary a text, or each of several, turns on: tokens × the `top` strongest.
 
         Raises:
             SessionError: no dictionary is bound.
-            ProbeError: nothing in the text to look at.
+            ProbeError: nothing in a text to look at.
         """
         sae, layer = self.bound()
         frame, tokens = inspect(self.model, sae, layer, text, top)
