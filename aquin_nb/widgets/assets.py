@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import zlib
 from functools import cache
 from pathlib import Path
 
@@ -28,6 +30,21 @@ def bundle(name: str) -> str:
             f"The front end is not built ({path} is missing). In a git checkout run `make front` once (it needs Node 20"
             " or newer); a release wheel carries the bundles."
         ) from None
+
+
+def packed(name: str) -> str:
+    """A bundle deflated (RFC 1951), as base64: what notebooks keep of it, a third to a half of its text.
+
+    Raises:
+        MissingBundle: it is not there.
+    """
+    return _packed(bundle(name))
+
+
+@cache
+def _packed(code: str) -> str:
+    squeeze = zlib.compressobj(9, wbits=-15)
+    return base64.b64encode(squeeze.compress(code.encode()) + squeeze.flush()).decode("ascii")
 
 
 @cache

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from .assets import bundle
+from .assets import packed
 from .pack import embed
 from .text import esc, script_json
 
 if TYPE_CHECKING:
     from .bridge import Address
+
+# As a script of the page and not as a blob that is imported: where this runs, scripts in the page are allowed.
+_LOADER: Final = """
+const bytes = Uint8Array.from(atob("PACKED"), (one) => one.charCodeAt(0));
+const text = new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"))).text();
+text.then((code) => {
+  const script = document.createElement("script");
+  script.type = "module";
+  script.textContent = code;
+  document.head.append(script);
+  script.remove();
+}, (error) => console.error("aquin-nb: this result stays static", error));
+"""
 
 
 def view_html(kind: str, data: dict[str, Any], static: str, address: Address | None = None) -> str:
@@ -26,6 +39,5 @@ def view_html(kind: str, data: dict[str, Any], static: str, address: Address | N
     """
     place = f' data-aquin-kernel="{esc(address.kernel)}" data-aquin-view="{esc(address.view)}"' if address else ""
     embedded = f'<script type="application/json">{script_json(embed(data))}</script>'
-    # The bundle's own text must not end its element either; "<\/" means the same in every JavaScript string.
-    code = bundle(f"view-{kind}.js").replace("</script", "<\\/script")
-    return f'<div data-aquin="{esc(kind)}"{place}>{static}{embedded}</div><script type="module">{code}</script>'
+    loader = _LOADER.replace("PACKED", packed(f"view-{kind}.js"))
+    return f'<div data-aquin="{esc(kind)}"{place}>{static}{embedded}</div><script type="module">{loader}</script>'

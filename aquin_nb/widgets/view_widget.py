@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import traitlets as t
 
 from .base import AquinWidget
 from .desk import Desk, Served
 from .pack import embed
+
+# Unpacked while the model is made, not at the top level: what imports the module must not wait for it.
+_LOADER: Final = """
+export default async () => {
+  const bytes = Uint8Array.from(atob("PACKED"), (one) => one.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
+  const code = await new Response(stream).blob();
+  const address = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
+  try {
+    return (await import(address)).default();
+  } finally {
+    URL.revokeObjectURL(address);
+  }
+};
+"""
 
 
 class ViewWidget(AquinWidget):
@@ -35,9 +50,9 @@ class ViewWidget(AquinWidget):
 
     @t.default("_esm")
     def _read_bundle(self) -> str:
-        from .assets import bundle
+        from .assets import packed
 
-        return bundle(self._bundle_of_kind)
+        return _LOADER.replace("PACKED", packed(self._bundle_of_kind))
 
     def fallback_html(self) -> str:
         return self._fallback
