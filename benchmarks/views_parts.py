@@ -3,7 +3,7 @@
     python benchmarks/views_parts.py [--seconds 4]
 
 Times are the page's own clock, frames are those that requestAnimationFrame saw. Tiles are answered in the page after
-20 ms, so that what is measured is the view and not a kernel. `cpu` is the page's main thread per frame (DevTools, thread
+20 ms, so that what is measured is the view and not a kernel. `cpu` is the main thread per frame (DevTools, thread
 time), which tells more than frames on a machine that is busy with something else; the load is written beside it.
 """
 
