@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from abc import abstractmethod
@@ -30,7 +31,7 @@ ROWS: Final = 32_768
 SECONDS: Final = 5.0  # and for how long, each side
 PART: Final = 4096  # rows between two looks at the clock
 TOP, WINDOW = 4, 10
-EMBEDDED: Final = 300  # annotations in the page; the kernel has them all
+EMBEDDED: Final = 8_000  # characters of annotations in the page, the latest ones; the kernel has them all
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,7 +169,7 @@ class Explored(Result):
             entries, trouble = self._annotations.entries(), ""
         except AquinError as error:
             entries, trouble = [], str(error)
-        data = align_data(self.card, self._frames, self.neighbours, self._arrays, self._atlas, entries[-EMBEDDED:])
+        data = align_data(self.card, self._frames, self.neighbours, self._arrays, self._atlas, _latest(entries))
         return "align", data | {"trouble": trouble, "reading": self._reading is not None}
 
     def _answers(self) -> dict[str, Callable[[dict[str, Any]], dict[str, Any]]]:
@@ -195,6 +196,16 @@ class Explored(Result):
         if wrong:
             raise SelectionError(f"There are the {selection.of} 0 to {len(frame) - 1}, not {wrong[0]}.")
         return frame.iloc[list(selection.ids)]
+
+
+def _latest(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    left, kept = EMBEDDED, []
+    for entry in reversed(entries):
+        left -= len(json.dumps(entry))
+        if left < 0:
+            break
+        kept.append(entry)
+    return kept[::-1]
 
 
 class Loader:

@@ -234,6 +234,15 @@ def test_what_is_said_of_a_pair_is_kept_beside_the_alignment(aligned):
     assert aligned._view()[1]["annotations"][0]["note"] == "alone"
 
 
+def test_many_annotations_do_not_outgrow_the_page(aligned):
+    for a in range(12):
+        aligned.annotate(a, None, note=f"{a} " + "x" * 1500)
+    data = aligned._view()[1]
+    assert len(json.dumps(embed(data))) < 120_000
+    assert [entry["a"] for entry in data["annotations"]] == [7, 8, 9, 10, 11]
+    assert len(aligned._served.answers["annotations"]({})["entries"]) == 12
+
+
 def test_a_damaged_file_of_annotations_is_named_and_the_view_still_shows(aligned):
     (aligned.path / "annotations.json").write_text('{"format": "something"')
     assert "annotations.json" in aligned._view()[1]["trouble"]

@@ -174,3 +174,15 @@ test("an alignment of nothing is data too", () => {
   assert.equal(explorer.whole("a"), true);
   assert.equal(cloud(explorer).ids.length, 0);
 });
+
+test("several that are selected elsewhere are all marked, the first is in focus", async () => {
+  const desk = new Desk({});
+  const explorer = new Explorer(sampleAlign(40), desk, never);
+  desk.select({ of: "features", ids: [4, 9] });
+  await soon();
+  assert.equal(explorer.pair.a, 4);
+  assert.deepEqual(explorer.chosen("a"), [4, 9]);
+  explorer.focus({ a: 1, b: 2 });
+  assert.deepEqual([explorer.chosen("a"), explorer.chosen("b")], [[1], [2]]);
+  explorer.close();
+});

@@ -146,9 +146,8 @@ export function features(explorer: Explorer, shell: Shell): Features {
     explorer.focus(explorer.side === "a" ? { a: own, b: there } : { a: there, b: own });
   };
   const mark = () => {
-    const feature = explorer.pair[explorer.side];
-    if (feature !== null && !table?.selected.includes(feature)) table?.select([feature], true);
-    if (feature === null) table?.select([]);
+    const ids = explorer.chosen(explorer.side);
+    if (ids.length !== 1 || table?.selected.length !== 1 || table.selected[0] !== ids[0]) table?.select(ids, true);
   };
 
   explorer.on("pair", mark);

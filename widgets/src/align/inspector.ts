@@ -165,6 +165,7 @@ export function inspector(explorer: Explorer, shell: Shell, step: (by: 1 | -1) =
 
   explorer.on("pair", show);
   explorer.on("lane", show);
+  explorer.on("map", show); // with the dictionaries at hand any pair's cosine is known
   explorer.on("notes", spoken);
   shell.onClose(() => stop.abort());
   show();

@@ -74,7 +74,7 @@ export function margins(explorer: Explorer, shell: Shell, onChosen: (ids: number
     plot.set({ ...points, colour: { kind: "category", codes: points.codes, names } });
     tell();
   });
-  const mark = () => plot.select(explorer.pair.a === null ? [] : [explorer.pair.a]);
+  const mark = () => plot.select(explorer.chosen("a"));
   explorer.on("pair", mark);
   mark();
   tell();

@@ -60,6 +60,14 @@ export class Explorer {
     return this.tables[side].rows >= this.data[side].total;
   }
 
+  /** Features of a side that are selected: the one in focus, or several that it is one of. */
+  chosen(side: SideName): readonly number[] {
+    const ids = this.source.selected(side === "a" ? "features" : "features_b")?.ids ?? [];
+    const one = this.pair[side];
+    if (one === null) return [];
+    return ids.length > 1 && ids.includes(one) ? ids : [one];
+  }
+
   /** Put a pair into focus and tell everybody; `quiet` when it came from elsewhere. */
   focus(pair: Pair, quiet = false): void {
     if (pair.a === this.pair.a && pair.b === this.pair.b) return;
@@ -171,7 +179,11 @@ export class Explorer {
   #heard(selection: Selection): void {
     const side = selection.of === "features" ? "a" : selection.of === "features_b" ? "b" : null;
     const id = selection.ids[0];
-    if (!side || id === undefined || this.pair[side] === id) return;
+    if (!side || id === undefined) return;
+    if (this.pair[side] === id) {
+      if (selection.ids.length > 1) this.#emit("pair");
+      return;
+    }
     clearTimeout(this.#late);
     this.#late = setTimeout(() => {
       const [a, b] = [this.source.selected("features")?.ids[0], this.source.selected("features_b")?.ids[0]];
