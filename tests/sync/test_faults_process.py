@@ -132,7 +132,10 @@ def test_who_is_stopped_for_a_while_goes_on_and_is_not_robbed(tmp_path, sleeper,
             for n, file in enumerate(files)
         ]
         try:
-            time.sleep(dice.uniform(0.1, 0.6))
+            deadline = time.monotonic() + 30
+            while not all(file.exists() and file.stat().st_size for file in files) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            time.sleep(dice.uniform(0.0, 0.5))
             stopped = {"board": [server.process.pid], "session": pids[:1], "both": [server.process.pid, pids[0]]}[
                 sleeper
             ]
