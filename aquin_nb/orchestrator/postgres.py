@@ -64,8 +64,8 @@ class PostgresStorage(SqlStorage):
         if not held:
             connection.close()
             raise StorageError(
-                f"Another orchestrator serves {_without_password(self._url)}: use that one (gc, import and delete take its"
-                " --url), stop it, or choose another --db."
+                f"Another orchestrator serves {_without_password(self._url)}: use that one (gc, import and delete"
+                " take its --url), stop it, or choose another --db."
             )
         connection.execute("SET synchronous_commit = on")  # an answer means: on disk, whatever the server's default is
         return connection
