@@ -4,7 +4,7 @@ import { MAX_POINTS, METRICS, WIRE, type FromKernel } from "../core/protocol.ts"
 import { splitColumns, toFloat64, type Bytes } from "../core/wire.ts";
 import type { Run } from "./run.ts";
 
-const KEPT = 4 * MAX_POINTS; // local growth before thinning back to MAX_POINTS
+const KEPT = 2 * MAX_POINTS; // local growth before thinning back to MAX_POINTS
 
 export class Feed {
   readonly #run: Run;

@@ -134,7 +134,8 @@ export class Panels {
     for (const { panel, plot, value, scale } of this.#charts) {
       const drawn = drawing(panel, this.#lens, colours, theme, band);
       plot.draw(colours, drawn);
-      const shown = row >= 0 ? panel.text(panel.series(history, latents)[row]!, latents) : "–";
+      const raw = drawn.curves[drawn.curves.length - (this.#lens.smooth > 0 ? 2 : 1)]!; // not the smoothed one
+      const shown = row >= 0 ? panel.text(raw.y[row]!, latents) : "–";
       setText(value, shown);
       setText(scale, [plot.isLog && "log", this.#lens.smooth > 0 && "smoothed"].filter(Boolean).join(", "));
       spoken.push(`${panel.label} ${shown}`);
