@@ -3,8 +3,8 @@
     python benchmarks/views_monitor.py [--seconds 60] [--points 100000] [--without-plotly] [--busy]
 
 200 points a second are pushed from a thread of the kernel; the same run is then drawn by a plotly FigureWidget, which
-is given whole arrays ten times a second (at 200 it wedges the tab). `--busy` keeps torch at work meanwhile. Needs Chromium
-and what the browser tests need.
+is given whole arrays ten times a second (at 200 it wedges the tab). `--busy` keeps torch at work meanwhile. Needs what
+the browser tests need.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def points(start, stop):
     noise = np.exp(np.random.default_rng(start).normal(0, 0.05, len(step)))
     fvu = (0.2 + np.exp(-step / 5000)) * noise
     flat = 0 * step
-    return np.stack([step, step * 512, 100 * fvu, fvu, 1 - fvu, flat, flat + 32, step // 100, flat, flat, 5e4 * noise], 1)
+    l0, rate = flat + 32, 5e4 * noise
+    return np.stack([step, step * 512, 100 * fvu, fvu, 1 - fvu, flat, l0, step // 100, flat, flat, rate], 1)
 stop_work = threading.Event()
 def work():
     import torch
