@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import logging
 import socket
 import threading
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from .cards.events import slim
 from .errors import Cancelled
 from .jobs import FINISHED, Job, JobQueue
+from .showing import Shown
 
 if TYPE_CHECKING:
     from .cards import Card
@@ -33,6 +35,7 @@ R = TypeVar("R")
 S = TypeVar("S")
 log = logging.getLogger("aquin_nb.telling")
 
+MOST_VIEW_BYTES = 1 << 20
 PROGRESS_SECONDS = 1.0
 SNAPSHOT_SECONDS = 5.0
 
@@ -185,7 +188,7 @@ class Telling:
             raise
         with _harmless():
             if run is not None:
-                run.end("completed", None, getattr(result, "card", None))
+                run.end("completed", None, getattr(result, "card", None), result)
         return result
 
     def identify(self, tool: str, name: str) -> tuple[str, int]:
@@ -260,7 +263,7 @@ class Run:
             if job.status not in FINISHED:
                 self._advance(job, now)
         if job.status in FINISHED:
-            self.end(job.status, job.error, job.card)
+            self.end(job.status, job.error, job.card, job.result if job.status == "completed" else None)
 
     def _advance(self, job: Job[Any], now: float) -> None:
         tick = job.tick
@@ -277,18 +280,35 @@ class Run:
                 self._snapshot = seen
                 self._log("card.snapshot", slimmed)
 
-    def end(self, status: str, error: BaseException | None, card: Card | None) -> None:
-        """Tell how it ended, once."""
+    def end(self, status: str, error: BaseException | None, card: Card | None, result: Any = None) -> None:
+        """Tell how it ended, once; with a result also what its view embeds, so that the board can show the same."""
         with self._lock:
             if self._ended:
                 return
             self._ended = True
             for artifact in card.artifacts if card is not None else ():
                 self._log("card.artifact", artifact.model_dump(mode="json"))
+            with _harmless():
+                self._view(result)
             said: dict[str, Any] = {"status": status, "tool": self._tool, "seconds": time.monotonic() - self._began}
             if error is not None:
                 said["error"] = {"type": type(error).__name__, "message": str(error)}
             self._log("tool.result", said | _slimmed(card))
+
+    def _view(self, result: Any) -> None:
+        if not isinstance(result, Shown):
+            return
+        view = result._view()
+        if view is None:
+            return
+        from .widgets.pack import embed
+
+        kind, data = view
+        body = json.dumps(embed(data), allow_nan=False, separators=(",", ":")).encode()
+        if len(body) <= MOST_VIEW_BYTES:
+            attached = ("application/json", body)
+            told = {"role": "view", "name": kind}
+            self._outbox.log("card.artifact", self._subject, told, attempt=self._attempt, attached=attached)
 
     def _log(self, type: str, data: dict[str, Any]) -> None:
         self._outbox.log(type, self._subject, data, attempt=self._attempt)

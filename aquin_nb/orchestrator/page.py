@@ -30,7 +30,7 @@ def mount(app: FastAPI) -> None:
         # Views bring style elements of their own: those that our script makes pass, any other is refused.
         nonce = secrets.token_urlsafe(16)
         answer = _file("board.html")
-        answer.body = answer.body.replace(b"<script ", f'<script nonce="{nonce}" '.encode())
+        answer.body = bytes(answer.body).replace(b"<script ", f'<script nonce="{nonce}" '.encode())
         answer.headers["Content-Length"] = str(len(answer.body))
         answer.headers["Content-Security-Policy"] = POLICY.replace(
             "style-src 'self'", f"style-src 'self' 'nonce-{nonce}'"

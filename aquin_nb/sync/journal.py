@@ -63,13 +63,20 @@ class Journal:
         except (OSError, apsw.Error) as error:
             self._degrade(error)
 
-    def keep(self, type: str, subject: str, data: Any, attempt: int) -> int:
+    def keep(self, type: str, subject: str, data: Any, attempt: int, attached: tuple[str, bytes] | None = None) -> int:
         """Keep an event; its number, or 0 when it is in memory or merely counted.
 
         Raises:
             Damaged: the file is; nothing was kept.
         """
+        beside: Blobs = []
+        if attached is not None:
+            media_type, body = attached
+            sha256 = hashlib.sha256(body).hexdigest()
+            data = {**data, "sha256": sha256, "bytes": len(body), "media_type": media_type}
+            beside = [(sha256, media_type, body)]
         tail, blobs = self._tail(type, subject, data, attempt)
+        blobs = [*blobs, *beside]
         lasting = type in LASTING
         with self.lock:
             sequence = 0 if self.ring.active else self._append(tail, blobs)

@@ -82,7 +82,15 @@ class Outbox:
         if self._url is not None:
             self._sender = Sender(self._journal, self._url, self._token, self._tell_loss, self._find)
 
-    def log(self, type: str, subject: str, data: Mapping[str, Any], *, attempt: int = 1) -> int:
+    def log(
+        self,
+        type: str,
+        subject: str,
+        data: Mapping[str, Any],
+        *,
+        attempt: int = 1,
+        attached: tuple[str, bytes] | None = None,
+    ) -> int:
         """Keep one event; it is on disk when this returns.
 
         Args:
@@ -90,6 +98,8 @@ class Outbox:
             subject: the card.
             data: anything that JSON can say; NaN and infinities become text. What is larger than an event may be goes
                 as a blob, under its hash.
+            attached: media type and bytes that are kept beside the event; its data gain `sha256`, `bytes` and
+                `media_type`. Not while the disk is full: then the event goes alone.
 
         Returns:
             its sequence, from 1; 0 when it is not on disk: `status()` says why, and whether memory has it.
@@ -100,11 +110,11 @@ class Outbox:
                 return 0
             journal = self._journal or self._again(None)
             try:
-                sequence = journal.keep(type, subject, data, attempt)
+                sequence = journal.keep(type, subject, data, attempt, attached)
             except Damaged as error:
                 self._problem = str(error)
                 journal = self._again(journal)
-                sequence = journal.keep(type, subject, data, attempt)
+                sequence = journal.keep(type, subject, data, attempt, attached)
             if not self._keep.is_set():
                 self._wake_keeper()
             sender = self._sender

@@ -4,3 +4,4 @@ import { resultWidget, upgradeResults } from "../core/host.ts";
 
 upgradeResults("align", mountAlign);
 export default resultWidget(mountAlign);
+export { mountAlign as mount }; // what the board calls

@@ -4,3 +4,4 @@ import { resultWidget, upgradeResults } from "../core/host.ts";
 
 upgradeResults("capture", mountCapture);
 export default resultWidget(mountCapture);
+export { mountCapture as mount }; // what the board calls

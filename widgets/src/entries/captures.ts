@@ -4,3 +4,4 @@ import { resultWidget, upgradeResults } from "../core/host.ts";
 
 upgradeResults("captures", mountComparison);
 export default resultWidget(mountComparison);
+export { mountComparison as mount }; // what the board calls

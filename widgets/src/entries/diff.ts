@@ -4,3 +4,4 @@ import { mountDiff } from "../diff/view.ts";
 
 upgradeResults("diff", mountDiff);
 export default resultWidget(mountDiff);
+export { mountDiff as mount }; // what the board calls

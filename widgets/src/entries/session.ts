@@ -4,3 +4,4 @@ import { mountSession } from "../session/view.ts";
 
 upgradeResults("session", mountSession);
 export default resultWidget(mountSession);
+export { mountSession as mount }; // what the board calls

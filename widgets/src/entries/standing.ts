@@ -4,3 +4,4 @@ import { mountStanding } from "../standing/view.ts";
 
 upgradeResults("standing", mountStanding);
 export default resultWidget(mountStanding);
+export { mountStanding as mount }; // what the board calls

@@ -4,3 +4,4 @@ import { mountSweep } from "../sweep/view.ts";
 
 upgradeResults("sweep", mountSweep);
 export default resultWidget(mountSweep);
+export { mountSweep as mount }; // what the board calls

@@ -4,3 +4,4 @@ import { mountTokens } from "../tokens/view.ts";
 
 upgradeResults("tokens", mountTokens);
 export default resultWidget(mountTokens);
+export { mountTokens as mount }; // what the board calls

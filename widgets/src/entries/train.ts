@@ -4,3 +4,4 @@ import { mountTrain } from "../monitor/train.ts";
 
 upgradeResults("train", mountTrain);
 export default resultWidget(mountTrain);
+export { mountTrain as mount }; // what the board calls

@@ -4,3 +4,4 @@ import { mountTrajectory } from "../diff/trajectory.ts";
 
 upgradeResults("trajectory", mountTrajectory);
 export default resultWidget(mountTrajectory);
+export { mountTrajectory as mount }; // what the board calls
