@@ -40,7 +40,7 @@ def fields(interface):
 
 def test_constants_agree():
     assert names("COLUMNS") == protocol.COLUMNS
-    assert protocol.WIRE == (*protocol.COLUMNS, re.search(r'WIRE = \[...COLUMNS, "(\w+)"\]', PROTOCOL)[1])
+    assert (*protocol.COLUMNS, re.search(r'WIRE = \[...COLUMNS, "(\w+)"\]', PROTOCOL)[1]) == protocol.WIRE
     assert names("METRICS") == protocol.METRICS
     assert value("MAX_POINTS") == protocol.MAX_POINTS
     assert value("BEAT_SECONDS") == protocol.BEAT_SECONDS

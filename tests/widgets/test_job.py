@@ -8,7 +8,6 @@ import time
 import pytest
 from test_monitor import FakeComm
 
-from aquin_nb import live
 from aquin_nb.jobs import JobQueue
 from aquin_nb.live import LiveJob
 from aquin_nb.widgets.job import JobView, job_html
