@@ -7,14 +7,15 @@ STATIC := aquin_nb/widgets/static/monitor.js
 APT := test "$$(id -u)" = 0 && command -v apt-get >/dev/null && echo "== installing what the tests drive" && apt-get update -qq && apt-get install -y -qq >/dev/null
 FRONT := $(shell find widgets/src -name '*.ts' -o -name '*.css') widgets/package.json widgets/build.mjs
 
-.PHONY: demo test lab setup front check unit browser chromium bench torture clean help
+.PHONY: demo test lab setup front check unit browser chromium bench torture soak clean help
 
 help:
 	@echo "make demo   run the whole loop on a real model and write an executed notebook and a page (about six minutes after the downloads)"
 	@echo "make test   everything CI runs: linters, types, unit, notebook and browser tests"
 	@echo "make lab    open JupyterLab on the notebooks"
 	@echo "make unit   the fast tests only"
-	@echo "make torture  kill sessions and their orchestrator 1,700 times and judge what is left (about an hour)"
+	@echo "make torture  kill sessions and their orchestrator 1,700 times, then every fault 50 times, and judge what is left (two hours)"
+	@echo "make soak     a board under load for eight hours: its memory, files and latency"
 	@echo "make front  rebuild the front end after a change in widgets/src"
 
 # torch first and alone: once the pinned build is there, nothing that follows pulls another one.
@@ -67,6 +68,9 @@ test: setup chromium check
 
 torture: setup
 	@$(BIN)/python tools/torture.py
+
+soak: setup
+	@$(BIN)/python tools/soak.py
 
 clean:
 	@rm -rf $(VENV) widgets/node_modules aquin_nb/widgets/static dist build
