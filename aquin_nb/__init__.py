@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from .engine.models import fetch, load_model
     from .engine.sae import SparseAutoencoder, TrainConfig, load_dictionary
     from .jobs import Job
-    from .results import Capture, SaeTrain, open_capture, open_training
+    from .opening import open_training
+    from .results import Capture, SaeTrain, open_capture
     from .session import Session, sae_align
     from .showing import link
     from .stability import DictionaryComparison
@@ -91,7 +92,7 @@ _HOMES = {
     "open_capture": ".results",
     "open_diff": ".difference",
     "open_sweep": ".sweep",
-    "open_training": ".results",
+    "open_training": ".opening",
     "open_trajectory": ".difference",
     "sae_align": ".session",
     "sae_resume": ".verbs.bare",

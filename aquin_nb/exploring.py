@@ -129,11 +129,8 @@ class Explored(Result):
 
     def _push(self, topic: str, data: dict[str, Any]) -> None:
         """Tell the views of this result that are open."""
-        from .widgets.bridge import bridge
-
-        kernel = bridge()
-        if kernel is not None and "_served" in self.__dict__:
-            kernel.push(kernel.serve(self._served), topic, data)
+        if "_served" in self.__dict__:
+            self._served.push(topic, data)
 
     @cached_property
     def _atlas(self) -> AlignMap:

@@ -254,7 +254,8 @@ class LiveTraining(Live):
         self._close_card()
         if self._result is None:
             self._result = SaeTrain(self._place(), self.card, history_frame(self.points))
-            self._result._again = self.again
+            if self.again is not None:
+                self._result.resume_with(self.again)
         return self._result._html_here()
 
     def _place(self) -> Path:

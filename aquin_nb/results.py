@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .cards import ActivationCaptureCard, Card, SaeTrainCard
-from .errors import OutputError
+from .errors import OutputError, SessionError
 from .files import whole_file
 from .records import capture_card, read_card, read_history
 from .showing import Frozen, Shown
@@ -200,17 +200,24 @@ class SaeTrain(Result):
 
     @property
     def resumable(self) -> bool:
-        """Whether it was stopped and can be gone on with from its last checkpoint."""
+        """Whether it was stopped and can be gone on with from its last checkpoint, by `go_on` or `sae_resume`."""
         kept = self.card.checkpoint
-        return self.card.status in ("cancelled", "failed") and kept is not None and Path(kept.path).exists()
+        stopped = self.card.status in ("cancelled", "failed") and kept is not None and Path(kept.path).exists()
+        return stopped and self._again is not None
+
+    def resume_with(self, again: Callable[[], LiveTraining]) -> None:
+        """Say how a stopped training is gone on with; whoever ran or opened it knows."""
+        self._again = again
 
     def go_on(self) -> LiveTraining:
-        """Go on with a training that was stopped, in a thread of its own; its view's Resume button does this."""
-        if self._again is not None:
-            return self._again()
-        from .verbs.bare import resumed
+        """Go on with a training that was stopped, in a thread of its own; its view's Resume button does this.
 
-        return resumed(self.path)
+        Raises:
+            SessionError: nobody said how, as `aquin_nb.open_training` does.
+        """
+        if self._again is None:
+            raise SessionError(f"{self.card.name} goes on with aquin_nb.sae_resume({str(self.path)!r}).")
+        return self._again()
 
     def _view(self) -> tuple[str, dict[str, Any]] | None:
         from .widgets.views.train import train_data

@@ -107,11 +107,7 @@ class SessionBar(Shown):
         return session_answers(self._watched, self.cancel)
 
     def _push(self, state: SessionState) -> None:
-        from .widgets.bridge import bridge
-
-        kernel = bridge()
-        if kernel is not None:
-            kernel.push(kernel.serve(self._served), "state", state)
+        self._served.push("state", state)
 
     def _alive(self) -> Session:
         session = self._session()

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from .cards import SaeSweepCard, SaeTrainCard, SweepMember
 from .errors import SessionError, StoreError
+from .opening import open_training
 from .records import read_card
-from .results import Result, SaeTrain, open_training
+from .results import Result, SaeTrain
 
 if TYPE_CHECKING:
     import pandas as pd

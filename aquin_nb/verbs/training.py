@@ -61,6 +61,15 @@ class Training:
     notes: list[str] = field(default_factory=list)
     loggers: list[Logger] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        if self.live.again is None:  # nobody knows a better way, such as a session that has the model
+            self.live.again = self._again
+
+    def _again(self) -> LiveTraining:
+        from .bare import resumed  # which trains with this module
+
+        return resumed(self.path)
+
     def member(self, stream: Stream, places: tuple[int, int], device: torch.device) -> Member:
         """What `fit` needs of it; fills in the card and opens the loggers.
 

@@ -16,7 +16,6 @@ import traitlets as t
 
 from .base import AquinWidget
 from .desk import Desk, Served
-from .selection import Selection
 
 HELD: Final = 64
 """Results whose views are answered; the one shown longest ago goes first."""
@@ -30,7 +29,7 @@ class Address(NamedTuple):
 
 
 class Bridge(AquinWidget):
-    """Never displayed. `serve` gives a result an address, `push` tells its views something."""
+    """Never displayed. `serve` gives a result an address, under which it is asked and tells its views what changes."""
 
     bundle_name: ClassVar[str] = "bridge.js"
 
@@ -54,16 +53,12 @@ class Bridge(AquinWidget):
                     return Address(self.key, view)
             view = uuid.uuid4().hex
             self._held[view] = served
-            self._stops[view] = served.selections.listen(lambda chosen: self._tell(view, chosen))
+            self._stops[view] = served.attach(lambda topic, data: self._desk.push(view, topic, data))
             while len(self._held) > HELD:
                 old, _ = self._held.popitem(last=False)
                 self._stops.pop(old)()
                 self._desk.forget(old)
         return Address(self.key, view)
-
-    def push(self, address: Address, topic: str, data: Any) -> None:
-        """Give the views at `address` the present state of a topic, at most 20 times a second; returns at once."""
-        self._desk.push(address.view, topic, data)
 
     def fallback_html(self) -> str:
         return ""
@@ -76,9 +71,6 @@ class Bridge(AquinWidget):
     def _find(self, view: str) -> Served | None:
         with self._guard:
             return self._held.get(view)
-
-    def _tell(self, view: str, chosen: Selection) -> None:
-        self._desk.push(view, f"select:{chosen.of}", chosen.as_json())
 
 
 _making = threading.Lock()

@@ -6,7 +6,6 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from ..errors import AquinError, SelectionError
@@ -23,12 +22,41 @@ RATE: Final = 20.0  # pushes a second; a notebook server sends in bursts above a
 WORKERS: Final = 2
 
 
-@dataclass
-class Served:
-    """A result as pages ask for it: handlers by name, and what is selected in it."""
+Heard = Callable[[str, Any], None]
 
-    answers: Mapping[str, Handler]
-    selections: Selections = field(default_factory=lambda: Selections(()))
+
+class Served:
+    """A result as pages ask for it: handlers by name, what is selected in it, and what its pages are told unasked."""
+
+    def __init__(self, answers: Mapping[str, Handler], selections: Selections | None = None) -> None:
+        self.answers, self.selections = answers, selections or Selections(())
+        self._lock = threading.Lock()
+        self._told: dict[str, Any] = {}
+        self._pages: list[Heard] = []
+
+    def push(self, topic: str, data: Any) -> None:
+        """Give every page that shows the result the present state of a topic, at most `RATE` times a second."""
+        with self._lock:  # all the way, so that no page ends on an older state than another
+            self._told[topic] = data
+            for page in self._pages:
+                page(topic, data)
+
+    def attach(self, page: Heard) -> Callable[[], None]:
+        """Call `page(topic, data)`, which returns at once, with what was pushed last of each topic, and with whatever is
+        pushed or selected from now on; returns what stops it."""
+        with self._lock:
+            self._pages.append(page)
+            for topic, data in self._told.items():
+                page(topic, data)
+        deaf = self.selections.listen(lambda chosen: page(f"select:{chosen.of}", chosen.as_json()))
+
+        def stop() -> None:
+            deaf()
+            with self._lock:
+                if page in self._pages:
+                    self._pages.remove(page)
+
+        return stop
 
 
 class Send(Protocol):

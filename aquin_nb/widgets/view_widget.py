@@ -43,9 +43,7 @@ class ViewWidget(AquinWidget):
         self._bundle_of_kind = f"view-{kind}.js"
         super().__init__(data=embed(data))
         self._desk = Desk(self.send, lambda _view: served, self.fail)
-        self._stop = served.selections.listen(
-            lambda chosen: self._desk.push("", f"select:{chosen.of}", chosen.as_json())
-        )
+        self._stop = served.attach(lambda topic, data: self._desk.push("", topic, data))
         self.on_msg(lambda _widget, content, _buffers: self._desk.receive(content))
 
     @t.default("_esm")

@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { KernelSource, type FromDesk, type Port, type ToDesk } from "../src/core/kernel.ts";
+import { KernelSource, type FromDesk, type Heard, type Port, type ToDesk } from "../src/core/kernel.ts";
 import { AwaySource, type Selection } from "../src/core/source.ts";
 import { unpack } from "../src/core/unpack.ts";
 import type { Bytes } from "../src/core/wire.ts";
 
 class Desk implements Port {
   sent: ToDesk[] = [];
-  heard: ((content: FromDesk | "live", buffers: readonly Bytes[]) => void) | null = null;
+  heard: ((content: Heard, buffers: readonly Bytes[]) => void) | null = null;
   send(content: object): void {
     this.sent.push(content as ToDesk);
   }
@@ -80,6 +80,21 @@ test("a kernel that went says so, and what waits is told", async () => {
   assert.deepEqual([source.lane, source.why], ["live", ""]);
   desk.say({ type: "there", view: "v", known: false, pushes: {} });
   assert.match(source.why, /does not hold this result/);
+  source.close();
+});
+
+test("the end of a kernel is told by its port, an interruption passes", () => {
+  const [source, desk] = connected();
+  const said = () => [source.lane, source.why.split(".")[0]];
+  desk.heard!("cut", []);
+  assert.deepEqual(said(), ["live", "The connection to the kernel is interrupted"]);
+  desk.heard!("live", []);
+  assert.deepEqual(desk.sent, [{ type: "hello", view: "v" }]);
+  desk.say({ type: "there", view: "v", known: true, pushes: {} });
+  assert.deepEqual(said(), ["live", ""]);
+  desk.heard!("over", []);
+  desk.heard!("cut", []);
+  assert.deepEqual(said(), ["gone", "The kernel that made this was restarted or shut down"]);
   source.close();
 });
 

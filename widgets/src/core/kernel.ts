@@ -3,11 +3,17 @@ import { BaseSource, type Lane, type Selection } from "./source.ts";
 import { unpack } from "./unpack.ts";
 import type { Bytes } from "./wire.ts";
 
+/** A message, or what became of the connection: live: ask whether the kernel is there. cut: it is not there for now. over: its life has ended. */
+export type Heard = FromDesk | "live" | "cut" | "over";
+
 /** A comm to the kernel: the bridge's, or a widget's own. */
 export interface Port {
   send(content: object): void;
-  /** Messages of this comm, and "live" when the connection changed; returns what stops it. */
-  listen(heard: (content: FromDesk | "live", buffers: readonly Bytes[]) => void): () => void;
+  listen(heard: (content: Heard, buffers: readonly Bytes[]) => void): () => void;
+  /** Whether it tells of the end of the kernel by itself. */
+  readonly watched?: boolean;
+  /** Whether the kernel runs a cell, where that is known. */
+  busy?(): boolean;
 }
 
 export type FromDesk =
@@ -25,7 +31,10 @@ export type ToDesk =
 const ANSWER_MS = 6000;
 const LOST = "The kernel that made this was restarted or shut down. What this page holds still works; run the cell again for the rest.";
 const FORGOTTEN = "The kernel does not hold this result any more. What this page holds still works; run the cell again for the rest.";
-const BUSY = "The kernel is not answering: it is busy, or was restarted or shut down.";
+const CUT = "The connection to the kernel is interrupted.";
+const BUSY = "The kernel runs a cell and answers when it ends.";
+const SILENT = "The kernel is not answering: it is busy, or was restarted or shut down.";
+const LOOK_MS = 30_000; // where nothing tells of the kernel's end, a page that is looked at asks this often
 
 interface Waiting {
   resolve(data: unknown): void;
@@ -43,7 +52,10 @@ export class KernelSource extends BaseSource {
   #port: Port | null = null;
   #stop: (() => void) | null = null;
   #greeted = 0; // when hello went out unanswered
+  #heard = 0; // when anything came last
   #timer: ReturnType<typeof setInterval> | undefined;
+  #beat: ReturnType<typeof setInterval> | undefined;
+  readonly #look = () => void (Date.now() - Math.max(this.#heard, this.#greeted) > LOOK_MS / 2 && this.#greet());
 
   /** `view` names the result in the kernel; "" on a widget of its own. */
   constructor(view: string) {
@@ -55,8 +67,18 @@ export class KernelSource extends BaseSource {
   connect(port: Port): void {
     this.#stop?.();
     this.#port = port;
-    this.#stop = port.listen((message, buffers) => (message === "live" ? this.#greet() : this.#receive(message, buffers)));
+    this.#stop = port.listen((message, buffers) => {
+      if (typeof message === "object") this.#receive(message, buffers);
+      else if (message === "live") this.#greet();
+      else if (message === "over") this.#over(LOST);
+      else if (this.lane === "live") this.#say("live", CUT);
+    });
     this.#greet();
+    clearInterval(this.#beat);
+    globalThis.removeEventListener?.("focus", this.#look);
+    if (port.watched !== false) return;
+    this.#beat = setInterval(() => globalThis.document?.visibilityState === "visible" && this.#look(), LOOK_MS);
+    globalThis.addEventListener?.("focus", this.#look);
   }
 
   /** The comm was closed: the kernel is gone for good. */
@@ -69,6 +91,8 @@ export class KernelSource extends BaseSource {
   close(): void {
     this.#stop?.();
     clearInterval(this.#timer);
+    clearInterval(this.#beat);
+    globalThis.removeEventListener?.("focus", this.#look);
     for (const { reject } of this.#waiting.values()) reject(new Error("The view was closed."));
     this.#waiting.clear();
   }
@@ -99,6 +123,7 @@ export class KernelSource extends BaseSource {
   }
 
   #greet(): void {
+    if (!this.#port) return;
     this.#greeted = Date.now();
     this.#send({ type: "hello", view: this.#view });
     this.#watch();
@@ -114,6 +139,7 @@ export class KernelSource extends BaseSource {
   }
 
   #receive(message: FromDesk, buffers: readonly Bytes[]): void {
+    this.#heard = Date.now();
     try {
       if (message.type === "there" || message.type === "push") {
         if (message.view !== this.#view) return;
@@ -153,7 +179,9 @@ export class KernelSource extends BaseSource {
       if (oldest === Infinity) {
         clearInterval(this.#timer);
         this.#timer = undefined;
-      } else if (now - oldest > ANSWER_MS) this.#say(this.lane, BUSY);
+      } else if (now - oldest <= ANSWER_MS) return;
+      else if (this.lane === "gone") this.#greeted = 0; // what was known stays said
+      else this.#say(this.lane, this.#port?.busy?.() ? BUSY : SILENT);
     }, 1000);
   }
 
