@@ -15,7 +15,8 @@ interface Session {
   kernelChanged?: Signal<{ newValue?: { id?: string } | null }>;
 }
 
-const OVER = new Set(["restarting", "autorestarting", "terminating", "dead"]);
+/** Statuses after which a comm is dead; "starting" is all that is heard when somebody else restarts the kernel. */
+const OVER = new Set(["starting", "restarting", "autorestarting", "terminating", "dead"]);
 
 export function modelPort<T>(model: AnyModel<T>): Port {
   const session = (model.widget_manager as { context?: { sessionContext?: Session } } | undefined)?.context?.sessionContext;
