@@ -122,5 +122,12 @@ def __getattr__(name: str) -> Any:
         raise
 
 
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext aquin_nb` gives the notebook `%aquin`: the commands of the terminal, which hand back their results."""
+    from .magics import register
+
+    register(shell)
+
+
 def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])

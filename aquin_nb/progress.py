@@ -1,4 +1,4 @@
-"""Progress of a verb that blocks its cell: one line that appears only when the work takes more than a second."""
+"""Progress of work that somebody waits for, in the cell or the terminal; it appears after a second."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from html import escape
 from types import FrameType
 from typing import Any, TypeVar
@@ -20,6 +21,21 @@ T = TypeVar("T")
 
 PATIENCE_SECONDS = 1.0
 INTERVAL_SECONDS = 0.25
+PLAIN_SECONDS = 5.0
+"""Between the lines of a log, where nothing can move."""
+STOPPING = "Stopping after the present step, keeping what is there; Ctrl-C again does not wait."
+
+_command: ContextVar[bool] = ContextVar("aquin_nb_command", default=False)
+
+
+@contextmanager
+def in_terminal() -> Iterator[None]:
+    """A command of the terminal runs: where standard error is none, progress is said in plain lines."""
+    token = _command.set(True)
+    try:
+        yield
+    finally:
+        _command.reset(token)
 
 
 @contextmanager
@@ -41,10 +57,14 @@ def _interrupt_cancels(control: Control) -> Iterator[None]:
         yield
         return
 
+    command = _command.get()
+
     def handle(signum: int, frame: FrameType | None) -> None:
         if control.cancelled:
             raise KeyboardInterrupt
         control.cancel()
+        if command:
+            _say(STOPPING)
 
     before = signal.signal(signal.SIGINT, handle)
     try:
@@ -60,17 +80,18 @@ class _Line:
         self.title = title
         self._began = self._shown = time.monotonic()
         self._handle: Any = None
-        self._written = False
+        self._bar: _Bar | None = None
+        self._plain = _command.get()
 
     def tick(self, tick: Tick) -> None:
         now = time.monotonic()
         if now - self._began < PATIENCE_SECONDS or now - self._shown < INTERVAL_SECONDS:
             return
-        self._shown = now
         text = f"{self.title}: {tick.stage} {tick.done:,} of {tick.total:,} {tick.unit}".rstrip()
         if _kernel():
             from IPython.display import display
 
+            self._shown = now
             bar = f'<progress value="{tick.fraction:.4f}" max="1"></progress> {escape(text)}'
             view = {"text/html": f'<div style="font-size:13px">{bar}</div>', "text/plain": text}
             if self._handle is None:
@@ -78,16 +99,49 @@ class _Line:
             else:
                 self._handle.update(view, raw=True)
         elif sys.stderr.isatty():
-            sys.stderr.write(f"\r\x1b[K{text}")
-            sys.stderr.flush()
-            self._written = True
+            self._shown = now
+            self._bar = self._bar or _Bar()
+            self._bar.show(tick.fraction, text)
+        elif self._plain and now - self._shown >= PLAIN_SECONDS:
+            self._shown = now
+            _say(text)
 
     def clear(self) -> None:
         if self._handle is not None:
             self._handle.update({"text/html": "", "text/plain": ""}, raw=True)
-        if self._written:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+        if self._bar is not None:
+            self._bar.close()
+
+
+class _Bar:
+    """A moving bar on the terminal that standard error is; it leaves nothing behind."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        self._progress = Progress(
+            BarColumn(24),
+            TaskProgressColumn(),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.description}", markup=False),
+            console=Console(stderr=True, soft_wrap=True),
+            transient=True,
+            redirect_stdout=False,
+        )
+        self._task = self._progress.add_task("", total=1.0)
+        self._progress.start()
+
+    def show(self, fraction: float, text: str) -> None:
+        self._progress.update(self._task, completed=fraction, description=text)
+
+    def close(self) -> None:
+        self._progress.stop()
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
 def _kernel() -> bool:
@@ -98,20 +152,21 @@ def _kernel() -> bool:
 
 
 def terminal(job: Job[T]) -> T:
-    """Wait for a job, its notes and progress on standard error: a moving line on a terminal, else a line every 5 %."""
-    moving, said = sys.stderr.isatty(), -1
-    sys.stderr.writelines(f"{note}\n" for note in job.notes)
-    while job.status not in FINISHED:
-        text = f"{job.name}: {job.progress:.0%} {job.stage}"
-        if moving:
-            sys.stderr.write(f"\r\x1b[K{text}")
-            sys.stderr.flush()
-        elif int(job.progress * 20) > said:
-            said = int(job.progress * 20)
-            sys.stderr.write(f"{text}\n")
-        time.sleep(INTERVAL_SECONDS)
-    if moving:
-        sys.stderr.write("\r\x1b[K")
+    """Wait for a job, its notes and progress on standard error: a moving bar on a terminal, else a line every 5 %."""
+    for note in job.notes:
+        _say(note)
+    bar, said = _Bar() if sys.stderr.isatty() else None, -1
+    try:
+        while job.status not in FINISHED:
+            if bar is not None:
+                bar.show(job.progress, f"{job.name}: {job.stage}")
+            elif int(job.progress * 20) > said:
+                said = int(job.progress * 20)
+                _say(f"{job.name}: {job.progress:.0%} {job.stage}")
+            time.sleep(INTERVAL_SECONDS)
+    finally:
+        if bar is not None:
+            bar.close()
     return job.wait()
 
 
@@ -127,6 +182,8 @@ def attend(job: Job[T]) -> T:
         return terminal(job)
     except KeyboardInterrupt:
         job.cancel()
+        if _command.get():
+            _say(STOPPING)
     try:
         return job.wait()
     except KeyboardInterrupt:

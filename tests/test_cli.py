@@ -16,11 +16,11 @@ def test_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_capture_train_and_align(capsys: pytest.CaptureFixture[str], home: Path) -> None:
-    assert main(["capture-activations", "--count", "3", "--layers", "2,3", "--name", "c"]) == 0
+    assert main(["capture-activations", "--model", "tiny", "--count", "3", "--layers", "2,3", "--name", "c"]) == 0
     assert "3 probes × 2 layers of tiny" in capsys.readouterr().out
     for seed in ("0", "1"):
         options = ["--activations", str(home / "captures" / "c"), "--layer", "3", "--steps", "5", "--d-sae", "32"]
-        assert main(["sae", "train", *options, "--seed", seed, "--name", f"s{seed}"]) == 0
+        assert main(["sae", "train", "--model", "tiny", *options, "--seed", seed, "--name", f"s{seed}"]) == 0
         assert "smoke test only" in capsys.readouterr().out
     files = [str(home / "sae" / "user" / "tiny" / f"s{seed}" / "sae_layer3.pt") for seed in ("0", "1")]
     assert main(["sae", "align", *files, "--name", "a"]) == 0
@@ -29,11 +29,24 @@ def test_capture_train_and_align(capsys: pytest.CaptureFixture[str], home: Path)
 
 
 def test_a_capture_stores_features_under_a_dictionary(home: Path) -> None:
-    assert main(["capture-activations", "--count", "3", "--layers", "2,3", "--name", "c"]) == 0
+    assert main(["capture-activations", "--model", "tiny", "--count", "3", "--layers", "2,3", "--name", "c"]) == 0
     options = ["--activations", str(home / "captures" / "c"), "--layer", "3", "--steps", "5", "--d-sae", "32"]
-    assert main(["sae", "train", *options, "--name", "s"]) == 0
+    assert main(["sae", "train", "--model", "tiny", *options, "--name", "s"]) == 0
     dictionary = str(home / "sae" / "user" / "tiny" / "s" / "sae_layer3.pt")
-    words = ["capture-activations", "--count", "3", "--layers", "2", "--encode-sae", "--sae", dictionary, "--name", "e"]
+    words = [
+        "capture-activations",
+        "--model",
+        "tiny",
+        "--count",
+        "3",
+        "--layers",
+        "2",
+        "--encode-sae",
+        "--sae",
+        dictionary,
+        "--name",
+        "e",
+    ]
     assert main(words) == 0
     capture = open_capture(home / "captures" / "e")
     assert capture.features is not None
@@ -43,7 +56,17 @@ def test_a_capture_stores_features_under_a_dictionary(home: Path) -> None:
     assert capture.manifest["sae"]["layer"] == 3
 
 
-COLLECT = ["collect-activations", "--corpus", "packaged", "--layers", "2,blocks.3.hook_mlp_out", "--tokens", "2000"]
+COLLECT = [
+    "collect-activations",
+    "--model",
+    "tiny",
+    "--corpus",
+    "packaged",
+    "--layers",
+    "2,blocks.3.hook_mlp_out",
+    "--tokens",
+    "2000",
+]
 
 
 def test_activations_are_collected_looked_at_and_removed(capsys: pytest.CaptureFixture[str], home: Path) -> None:
@@ -89,7 +112,7 @@ def test_processes_share_a_collection(
 def test_nothing_is_removed_that_is_not_ours_or_without_a_yes(
     capsys: pytest.CaptureFixture[str], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert main(["capture-activations", "--count", "3", "--layers", "2", "--name", "c"]) == 0
+    assert main(["capture-activations", "--model", "tiny", "--count", "3", "--layers", "2", "--name", "c"]) == 0
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     folder = home / "captures" / "c"
     for words, problem in (
@@ -118,18 +141,21 @@ def test_nothing_is_removed_that_is_not_ours_or_without_a_yes(
         ([*COLLECT, "--output", "nowhere://x"], "nowhere"),
         (["activations", "stat", "nothing"], "nothing is not there"),
         (["activations", "merge", "nothing"], "nothing is not there"),
-        (["capture-activations", "--encode-sae"], "add --sae PATH"),
+        (["capture-activations", "--model", "tiny", "--encode-sae"], "add --sae PATH"),
         (["capture-activations", "--sae", "x.pt"], "do nothing without --encode-sae"),
-        (["capture-activations", "--encode-sae", "--sae", "nothing.pt"], "no dictionary at nothing.pt"),
+        (
+            ["capture-activations", "--model", "tiny", "--encode-sae", "--sae", "nothing.pt"],
+            "no dictionary at nothing.pt",
+        ),
         (["capture-activations", "--model", "tinny"], "tiny"),
         (["capture-activations", "--layers", "three"], "--layers wants"),
-        (["sae", "train", "--lr", "inf"], "lr should be a finite number, not inf"),
+        (["sae", "train", "--model", "tiny", "--lr", "inf"], "lr should be a finite number, not inf"),
         (["sae", "align", "nothing.pt", "nothing.pt"], "no dictionary at nothing.pt"),
         (["fetch", "gpt5"], "gpt5"),
     ],
 )
 def test_an_error_is_one_line(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 1
-    said = capsys.readouterr().err
+    *progress, said = capsys.readouterr().err.splitlines()
     assert message in said
-    assert said.count("\n") == 1
+    assert not [line for line in progress if line.startswith("aquin-nb:")]

@@ -1,13 +1,11 @@
-"""The terminal's words for the board: serve it, care for what it keeps. Heavy modules are imported when one runs."""
+"""What the terminal asks of the board: serve it, care for what it keeps. Heavy modules are imported when one runs."""
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Callable
-from functools import partial
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..errors import AquinError
 from ..home import outbox_dir
@@ -16,111 +14,88 @@ Adopt = Callable[[Path, str, str], Callable[[], None]]
 """Begins to deliver what killed sessions left in a folder to a URL with a token; returns what ends that."""
 
 
-def add_commands(commands: Any, adopt: Adopt) -> None:
-    """Add `orchestrator` to the subparsers of `aquin-nb`.
-
-    Args:
-        adopt: who carries orphaned outboxes; the board itself only knows what it is sent.
+@contextlib.contextmanager
+def _with_extra() -> Iterator[None]:
     """
-    orchestrator = commands.add_parser("orchestrator", help="the board: keep events of sessions and show their cards")
-    verbs = orchestrator.add_subparsers(required=True, metavar="VERB")
-
-    serve = _verb(
-        verbs, "serve", "keep events and show cards in a browser, on this machine alone", partial(_serve, adopt=adopt)
-    )
-    serve.add_argument("--port", type=int, default=8600, help="of 127.0.0.1 (default: 8600; 0 takes a free one)")
-    serve.add_argument("--json", action="store_true", help="the first line is {url, token, pid}")
-    serve.add_argument("--socket", help="listen on this Unix socket too")
-    serve.add_argument(
-        "--adopt",
-        metavar="DIR",
-        help="deliver what killed sessions left in this folder of outboxes (default, with the default --db alone:"
-        " $AQUIN_HOME/outbox)",
-    )
-    serve.add_argument(
-        "--room-events", type=int, default=20_000_000, help="events that a room holds (default: 20 million)"
-    )
-    serve.add_argument("--room-bytes", type=int, default=10 << 30, help="bytes that a room's events take (10 GiB)")
-    serve.add_argument("--allow-host", action="append", default=[], help="a name under which a proxy reaches it")
-
-    backup = _verb(verbs, "backup", "copy the database and its blobs, also while it is served", _backup)
-    backup.add_argument("target")
-
-    gc = _verb(verbs, "gc", "thin old curves and drop bytes that nothing names", _gc)
-    gc.add_argument("--days", type=float, default=30, help="attempts that ended earlier are thinned (default: 30)")
-    gc.add_argument("--attempts", type=int, default=20, help="newest attempts of a card kept in full (default: 20)")
-    gc.add_argument("--dry-run", action="store_true", help="only say what would go")
-
-    _verb(verbs, "export", "write every event, one a line", _export).add_argument("target", help='a file, or "-"')
-    load = _verb(verbs, "import", "take exported events in; what is there already stays", _import)
-    load.add_argument("file")
-
-    delete = _verb(verbs, "delete", "delete a card for good; what comes later of it is not kept", _delete)
-    delete.add_argument("card", help="its id")
-    delete.add_argument("--room", default="default", help="where it is (default: default)")
-
-    bridge = _verb(verbs, "bridge", "pass on what jupyter-server-proxy sends; Jupyter starts it", _bridge)
-    bridge.add_argument("--socket", required=True, help="the Unix socket to listen on")
-
-    for verb in (gc, load, delete):
-        verb.add_argument(
-            "--url",
-            help="of the board that serves the database (default: found, where --db is a path of this machine); token:"
-            " AQUIN_NB_TOKEN",
-        )
-
-
-def _verb(verbs: Any, name: str, text: str, run: Callable[[argparse.Namespace], None]) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = verbs.add_parser(name, help=text)
-    parser.add_argument("--db", help="a path, or postgresql://… (default: $AQUIN_HOME/orchestrator/board.db)")
-    parser.set_defaults(run=lambda args: _with_extra(run, args))
-    return parser
-
-
-def _with_extra(run: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
+    Raises:
+        AquinError: something of the board is not installed.
+    """
     try:
-        run(args)
+        yield
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("aquin_nb"):
             raise
         raise AquinError(f"The board needs {error.name}: pip install 'aquin-nb[orchestrator]'.") from error
 
 
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
-
-
-def _open(args: argparse.Namespace, *, writable: bool) -> Any:
+@contextlib.contextmanager
+def _open(db: str | None, *, writable: bool) -> Iterator[Any]:
     from .find import default_database
-    from .storage import open_storage
 
-    return open_storage(args.db or str(default_database()), writable=writable)
+    with _with_extra():
+        from .storage import open_storage
+
+        storage = open_storage(db or str(default_database()), writable=writable)
+    try:
+        yield storage
+    finally:
+        storage.close()
 
 
-def _serve(args: argparse.Namespace, adopt: Adopt) -> None:
+@_with_extra()
+def serve(
+    db: str | None,
+    *,
+    port: int,
+    say: Callable[[str], None],
+    adopter: Adopt,
+    adopt: str | None = None,
+    json: bool = False,
+    first_line: Callable[[dict[str, Any]], str] | None = None,
+    socket: str | None = None,
+    room_events: int = 20_000_000,
+    room_bytes: int = 10 << 30,
+    allow_host: Sequence[str] = (),
+) -> None:
+    """Serve a database until it is stopped.
+
+    Args:
+        say: called with each line for whoever started it.
+        adopter: who carries orphaned outboxes; the board itself only knows what it is sent.
+        adopt: the folder of outboxes; by default that of this home, where the database is this home's own.
+        json: the first line is {url, token, pid}. first_line: makes it of them instead.
+
+    Raises:
+        AquinError: it cannot be served as asked.
+    """
     from .board import Limits
-    from .serve import Running, first_line, serve
+    from .serve import Running
+    from .serve import first_line as usual_line
+    from .serve import serve as run
 
-    if args.room_events < 1 or args.room_bytes < 1:
+    if room_events < 1 or room_bytes < 1:
         raise AquinError("--room-events and --room-bytes want 1 or more.")
-    named = _named_folder(args.adopt)
+    named = _named_folder(adopt)
     endings: list[Callable[[], None]] = []
 
     def announce(running: Running) -> None:
-        folder = named or (outbox_dir() if _is_default(args.db) else None)
+        import json as text
+
+        folder = named or (outbox_dir() if _is_default(db) else None)
         if folder is not None:
-            endings.append(adopt(folder, running.url, running.token))
-        if args.json:
-            _say(first_line(running))
+            endings.append(adopter(folder, running.url, running.token))
+        if first_line is not None:
+            say(first_line(text.loads(usual_line(running))))
+        elif json:
+            say(usual_line(running))
         else:
-            _say(f"The board is at {running.url}/#code={running.code} (this address lets one browser in, once).")
-            _say("Sessions reach it with the token in the file of mode 600 beside its database. Ctrl-C stops it.")
+            say(f"The board is at {running.url}/#code={running.code} (this address lets one browser in, once).")
+            say("Sessions reach it with the token in the file of mode 600 beside its database. Ctrl-C stops it.")
 
     try:
-        serve(
-            args.db, port=args.port, announce=announce, socket_path=args.socket, hosts=args.allow_host,
-            limits=Limits(room_events=args.room_events, room_bytes=args.room_bytes),
+        run(
+            db, port=port, announce=announce, socket_path=socket, hosts=list(allow_host),
+            limits=Limits(room_events=room_events, room_bytes=room_bytes),
         )  # fmt: skip
     finally:
         for end in endings:
@@ -148,50 +123,50 @@ def _is_default(db: str | None) -> bool:
     return db is None or ("://" not in db and default.exists() and Path(db).expanduser().samefile(default))
 
 
-def _backup(args: argparse.Namespace) -> None:
-    from .maintenance import backup
+def backup(db: str | None, target: str) -> Path:
+    """Copy a database and its blobs to `target`; returns it."""
+    with _open(db, writable=False) as storage, _with_extra():
+        from .maintenance import backup
 
-    storage = _open(args, writable=False)
-    try:
-        _say(f"Copied to {backup(storage, Path(args.target))}.")
-    finally:
-        storage.close()
+        return backup(storage, Path(target))
 
 
-def _gc(args: argparse.Namespace) -> None:
-    from ..files import human_bytes
+@_with_extra()
+def gc(db: str | None, url: str | None, *, days: float, attempts: int, dry_run: bool) -> dict[str, int]:
+    """Thin old curves; the events, blobs and bytes that are gone, or would go."""
     from .maintenance import Kept, collect_garbage
     from .remote import board_of
 
-    if not 0 <= args.days <= 100_000 or args.attempts < 1:
+    if not 0 <= days <= 100_000 or attempts < 1:
         raise AquinError("--days wants 0 to 100,000, --attempts 1 or more.")
-    how = {"days": args.days, "attempts": args.attempts, "dry_run": args.dry_run}
-    if (board := board_of(args.db, args.url)) is not None:
+    how: dict[str, Any] = {"days": days, "attempts": attempts, "dry_run": dry_run}
+    if (board := board_of(db, url)) is not None:
         gone = Kept(**board.ask("POST", "/v1/gc", how))
     else:
-        storage = _open(args, writable=True)
-        try:
+        with _open(db, writable=True) as storage:
             gone = collect_garbage(storage, **how)
-        finally:
-            storage.close()
-    verb = "would go" if args.dry_run else "are gone"
-    _say(f"{gone.events:,} events and {gone.blobs:,} blobs ({human_bytes(gone.bytes)}) {verb}.")
+    return {"events": gone.events, "blobs": gone.blobs, "bytes": gone.bytes}
 
 
-def _export(args: argparse.Namespace) -> None:
-    from .maintenance import export, export_to
+def export(db: str | None, stream: BinaryIO) -> int:
+    """Write every event to a stream, one a line; how many they are."""
+    with _open(db, writable=False) as storage, _with_extra():
+        from .maintenance import export
 
-    storage = _open(args, writable=False)
-    try:
-        if args.target == "-":
-            export(storage, sys.stdout.buffer)
-        else:
-            _say(f"{export_to(storage, Path(args.target)):,} events written to {args.target}.")
-    finally:
-        storage.close()
+        return export(storage, stream)
 
 
-def _import(args: argparse.Namespace) -> None:
+def export_to(db: str | None, target: str) -> int:
+    """Write every event to a file, one a line; how many they are."""
+    with _open(db, writable=False) as storage, _with_extra():
+        from .maintenance import export_to
+
+        return export_to(storage, Path(target))
+
+
+@_with_extra()
+def load(db: str | None, url: str | None, file: str) -> tuple[int, int]:
+    """Take exported events in; how many were new, and how many were not."""
     from .maintenance import Taken, load, load_by
     from .remote import board_of
 
@@ -202,39 +177,38 @@ def _import(args: argparse.Namespace) -> None:
         return Taken(told["accepted"], told["duplicates"], refused)
 
     try:
-        stream = open(args.file, "rb")  # noqa: SIM115
+        stream = open(file, "rb")  # noqa: SIM115
     except OSError as error:
-        raise AquinError(f"{args.file} cannot be read: {error.strerror}.") from None
+        raise AquinError(f"{file} cannot be read: {error.strerror}.") from None
     with stream:
-        if (board := board_of(args.db, args.url)) is not None:
-            new, known = load_by(send, iter(stream), args.file)
-        else:
-            storage = _open(args, writable=True)
-            try:
-                new, known = load(storage, iter(stream), args.file)
-            finally:
-                storage.close()
-    _say(f"{new:,} events taken in, {known:,} were there already or are of deleted cards.")
+        if (board := board_of(db, url)) is not None:
+            return load_by(send, iter(stream), file)
+        with _open(db, writable=True) as storage:
+            return load(storage, iter(stream), file)
 
 
-def _delete(args: argparse.Namespace) -> None:
+@_with_extra()
+def delete(db: str | None, url: str | None, card: str, room: str) -> None:
+    """Delete a card for good.
+
+    Raises:
+        AquinError: there is no such card.
+    """
     from .remote import board_of
 
-    if (board := board_of(args.db, args.url)) is not None:
-        board.delete(args.card, args.room)
-    else:
-        storage = _open(args, writable=True)
-        try:
-            if storage.bury(args.room, args.card) is None:
-                raise AquinError(f"There is no card {args.card} in the room {args.room}.")
-            while storage.sweep(10_000):
-                pass
-        finally:
-            storage.close()
-    _say(f"The card {args.card} is deleted.")
+    if (board := board_of(db, url)) is not None:
+        board.delete(card, room)
+        return
+    with _open(db, writable=True) as storage:
+        if storage.bury(room, card) is None:
+            raise AquinError(f"There is no card {card} in the room {room}.")
+        while storage.sweep(10_000):
+            pass
 
 
-def _bridge(args: argparse.Namespace) -> None:
+@_with_extra()
+def bridge(db: str | None, socket: str) -> None:
+    """Pass on what jupyter-server-proxy sends, until it is stopped."""
     from .bridge import serve_bridge
 
-    serve_bridge(Path(args.socket), None if args.db is None else Path(args.db))
+    serve_bridge(Path(socket), None if db is None else Path(db))

@@ -194,7 +194,8 @@ def test_quantity_tells_a_corpus_from_six_probes(session: aquin_nb.Session, kept
 
 
 def test_the_terminal_sweeps_too(kept: aquin_nb.Activations, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["sae", "sweep", "--layers", f"1,{MLP}", "--activations", str(kept.path), "--name", "typed"]
+    command = ["sae", "sweep", "--model", "tiny", "--layers", f"1,{MLP}", "--activations", str(kept.path)]
+    command += ["--name", "typed"]
     assert main([*command, "--d-sae", "64", "--k", "8", "--steps", "6"]) == 0
     printed = capsys.readouterr().out
     assert f"{MLP} 0." in printed

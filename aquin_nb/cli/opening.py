@@ -1,0 +1,147 @@
+"""`open PATH`: whatever a command wrote, as a summary in the terminal or a page of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import StoreError
+from .invocation import Done, result_done
+from .usage import UsageError
+from .verb import verb
+
+if TYPE_CHECKING:
+    from ..results import Result
+
+ROWS = 12
+COLUMNS = 9
+WHAT = "a capture, an activation store, a dictionary (.pt), a diff, a trajectory, an alignment or a sweep"
+
+
+def add(app: typer.Typer) -> None:
+    """Add `open` to the commands."""
+    verb(app, "open", "aquin-nb open ~/.aquin/captures/first --html first.html")(open_path)
+
+
+def open_path(
+    path: Annotated[str, typer.Argument(help=WHAT)],
+    html: Annotated[str | None, typer.Option("--html", metavar="FILE", help="write its view as a page")] = None,
+) -> Done:
+    """Show what a command wrote: a summary here, or its interactive view as one HTML file."""
+    if html is not None and not html.endswith(".html"):
+        raise UsageError(f"--html {html}: name a file that ends in .html.")
+    found = opened(path)
+    tables = {name: _records(frame) for name, frame in found.frames.items()}
+    done = result_done(found, summary=found.summary(), tables=tables)
+    if html is None:
+        done.text = _shown(found)
+        return done
+    place = found.save(html)
+    done.data["html"] = str(place)
+    done.text = f"The view is in {place}."
+    return done
+
+
+def opened(path: str) -> Result:
+    """The result at a path, of whatever kind.
+
+    Raises:
+        StoreError: there is nothing, or nothing of ours, or it is damaged.
+    """
+    place = Path(path).expanduser()
+    if not place.exists():
+        raise StoreError(f"{path} is not there.")
+    if place.name in ("card.json", "manifest.json") and place.is_file():
+        place = place.parent
+    return _openers(place)(place)
+
+
+def _openers(place: Path) -> Callable[[Path], Result]:
+    """What opens it.
+
+    Raises:
+        StoreError: nothing does.
+    """
+    from ..alignment import open_alignment
+    from ..collection import open_activations
+    from ..difference import open_diff, open_trajectory
+    from ..results import open_capture, open_training
+    from ..sweep import CARD as SWEEP
+    from ..sweep import open_sweep
+
+    if place.is_file():
+        if place.name == SWEEP:
+            return open_sweep
+        if place.name.endswith(".card.json"):
+            return lambda card: open_training(card.with_name(card.name.removesuffix(".card.json") + ".pt"))
+        if place.suffix == ".pt":
+            return open_training
+        raise StoreError(f"{place} was not written by aquin-nb; open takes {WHAT}.")
+    if (place / SWEEP).is_file():
+        return open_sweep
+    if (place / "manifest.json").is_file():
+        return open_capture if _kind(place / "manifest.json") == "capture" else open_activations
+    if (place / "card.json").is_file():
+        of = {"saeDiff": open_diff, "saeTrajectory": open_trajectory, "saeAlign": open_alignment}
+        kind = _kind(place / "card.json")
+        if kind in of:
+            return of[kind]
+    trained = sorted(one.name.removesuffix(".card.json") + ".pt" for one in place.glob("sae*.card.json"))
+    if len(trained) == 1:
+        return lambda folder: open_training(folder / trained[0])
+    if trained:
+        raise StoreError(f"{place} holds several dictionaries: open one of {', '.join(trained)}.")
+    raise StoreError(f"{place} holds nothing that aquin-nb wrote; open takes {WHAT}.")
+
+
+def _kind(file: Path) -> str:
+    try:
+        told = json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{file} is damaged: {str(error).splitlines()[0]}.") from None
+    return str(told.get("kind", "")) if isinstance(told, dict) else ""
+
+
+def _records(frame: Any) -> list[dict[str, Any]]:
+    """The first rows, as JSON can hold them."""
+    rows: list[dict[str, Any]] = json.loads(frame.head(ROWS).to_json(orient="records"))
+    return rows
+
+
+def _shown(found: Result) -> str:
+    """A summary and the head of the main table, as wide as the terminal."""
+    from io import StringIO
+
+    from rich.console import Console
+    from rich.panel import Panel
+    from rich.table import Table
+    from rich.text import Text
+
+    from .output import lively, width
+
+    into = StringIO()
+    console = Console(file=into, width=width(), force_terminal=lively(), highlight=False)
+    console.print(Panel(Text(found.summary()), title=f"{type(found).__name__} {found.card.name}", title_align="left"))
+    name, frame = next(iter(found.frames.items()))
+    columns = list(frame.columns[:COLUMNS])
+    table = Table(title=f"{name}: {min(ROWS, len(frame)):,} of {len(frame):,} rows", title_justify="left")
+    for column in columns:
+        number = frame[column].dtype.kind in "iuf"
+        table.add_column(str(column), justify="right" if number else "left", overflow="ellipsis", no_wrap=True)
+    for row in frame[columns].head(ROWS).itertuples(index=False):
+        table.add_row(*(Text(_cell(value)) for value in row))
+    if columns:
+        console.print(table)
+    if left := len(frame.columns) - len(columns):
+        console.print(Text(f"{left} more columns; --html FILE shows all of it."))
+    return into.getvalue().rstrip("\n")
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "" if value != value else f"{value:.4g}"
+    return str(value).replace("\n", " ")

@@ -1,0 +1,60 @@
+"""Options that several commands share, by the name they have everywhere."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from ..errors import AquinError
+
+Backend = Literal["transformer-lens", "huggingface"]
+Architecture = Literal["topk", "batchtopk", "relu", "jumprelu", "gated", "matryoshka"]
+
+ModelOption = Annotated[
+    str | None, typer.Option("--model", help="slug, hub id, folder or GGUF file; default: the one that is loaded")
+]
+DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N")]
+DtypeOption = Annotated[
+    str | None, typer.Option("--dtype", help="of the model's weights: auto, float32, bfloat16 or float16")
+]
+BackendOption = Annotated[Backend | None, typer.Option("--backend", help="what runs the model")]
+NameOption = Annotated[str | None, typer.Option("--name", help="names the run; default: the verb and the time")]
+OutputOption = Annotated[
+    str | None, typer.Option("--output", help="a place of your own; default: under $AQUIN_HOME, by name")
+]
+CorpusOption = Annotated[
+    str | None,
+    typer.Option("--corpus", help="a file, a folder, a hub name or packaged; default: OpenWebText, if reached"),
+]
+TextKeyOption = Annotated[str, typer.Option("--text-key", help="the key that holds the text of a row")]
+CheckpointOption = Annotated[
+    str | None, typer.Option("--checkpoint", help="a fine-tuned checkpoint instead of the base weights")
+]
+ConfigOption = Annotated[str | None, typer.Option("--config", help="every other setting: a TOML, JSON or YAML file")]
+ArchitectureOption = Annotated[Architecture | None, typer.Option("--architecture", help="topk unless given")]
+SaeOption = Annotated[str | None, typer.Option("--sae", help="dictionary file; default: the one that is bound")]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="end with exit status 3 when the verdict is smoke test only")
+]
+
+
+def numbers(text: str) -> list[int]:
+    """
+    Raises:
+        AquinError: anything but numbers.
+    """
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise AquinError(f'--layers wants "all" or numbers such as 3,4,5, not {text!r}.') from None
+
+
+def sites(text: str) -> list[int | str]:
+    """Numbers of layers and names of hooks."""
+    return [site(one.strip()) for one in text.split(",")]
+
+
+def site(text: str) -> int | str:
+    """A layer's number, or a hook."""
+    return int(text) if text.isdecimal() else text

@@ -1,0 +1,90 @@
+"""What a command says: text for a person, or one JSON object and nothing else on standard output."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from typing import Any, TextIO
+
+from .invocation import Done
+
+SCHEMA = 1
+"""Version of the object of `--output-json`; keys may be added without a new one."""
+
+
+def write(text: str, stream: TextIO | None = None) -> None:
+    """Write lines to a stream (default: standard output) whatever it can encode.
+
+    Raises:
+        BrokenPipeError: who read it has gone.
+    """
+    stream = stream or sys.stdout
+    text += "" if text.endswith("\n") else "\n"
+    try:
+        stream.write(text)
+    except UnicodeEncodeError:
+        encoding = stream.encoding or "ascii"
+        stream.write(text.encode(encoding, "replace").decode(encoding))
+    stream.flush()
+
+
+def complain(text: str) -> None:
+    """One line about what went wrong, on standard error."""
+    write(f"aquin-nb: {text}", sys.stderr)
+
+
+def completed(verb: str, done: Done) -> dict[str, Any]:
+    """The object for a command that was done."""
+    card = done.card.model_dump(mode="json") if done.card is not None else None
+    status = done.card.status if done.card is not None else "completed"
+    return _object(verb, status, done.exit_code, card=card, path=done.path, data=done.data)
+
+
+def failed(verb: str, error: BaseException, code: int, *, cancelled: bool = False) -> dict[str, Any]:
+    """The object for a command that was not."""
+    told = {"type": type(error).__name__, "message": str(error)}
+    return _object(verb, "cancelled" if cancelled else "failed", code, error=told)
+
+
+def _object(verb: str, status: str, code: int, **given: Any) -> dict[str, Any]:
+    known = {"card": None, "path": None, "data": {}, "error": None} | given
+    return {"schema_version": SCHEMA, "verb": verb, "status": status, "exit_code": code, **known}
+
+
+def as_line(found: dict[str, Any]) -> str:
+    """JSON in ASCII on one line, with null where a number is not finite."""
+    try:
+        return json.dumps(found, allow_nan=False, default=str)
+    except ValueError:
+        return json.dumps(_finite(found), allow_nan=False, default=str)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and value - value != 0 else value
+
+
+def hush(stream: TextIO) -> None:
+    """Let what is still to be written to a closed pipe vanish, also what Python writes at its end."""
+    try:
+        number = stream.fileno()
+    except (OSError, ValueError, AttributeError):
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, number)
+    os.close(nowhere)
+
+
+def lively() -> bool:
+    """Whether standard output is a terminal that is to be written in colour."""
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+
+def width() -> int:
+    """Columns to write for: the terminal's, or 120 where there is none."""
+    return shutil.get_terminal_size((120, 24)).columns
