@@ -7,7 +7,7 @@ STATIC := aquin_nb/widgets/static/monitor.js
 APT := test "$$(id -u)" = 0 && command -v apt-get >/dev/null && echo "== installing what the tests drive" && apt-get update -qq && apt-get install -y -qq >/dev/null
 FRONT := $(shell find widgets/src -name '*.ts' -o -name '*.css') widgets/package.json widgets/build.mjs
 
-.PHONY: demo test lab setup front check unit browser chromium bench torture soak clean help
+.PHONY: demo test lab setup front check unit browser chromium bench docs screenshots torture soak clean help
 
 help:
 	@echo "make demo   run the whole loop on a real model and write an executed notebook and a page (about six minutes after the downloads)"
@@ -16,6 +16,8 @@ help:
 	@echo "make unit   the fast tests only"
 	@echo "make torture  kill sessions and their orchestrator 1,700 times, then every fault 50 times, and judge what is left (two hours)"
 	@echo "make soak     a board under load for eight hours: its memory, files and latency"
+	@echo "make docs   build the documentation into site/, without network"
+	@echo "make screenshots  the pictures in README and docs, from real results in a real JupyterLab (some minutes; needs Chromium)"
 	@echo "make front  rebuild the front end after a change in widgets/src"
 
 # torch first and alone: once the pinned build is there, nothing that follows pulls another one.
@@ -66,6 +68,13 @@ test: setup chromium check
 	@$(BIN)/python -m pytest --durations=10 -m "not browser" --numprocesses auto --maxprocesses 8 --dist loadfile
 	@$(BIN)/python -m pytest --durations=5 -m browser
 
+docs: setup
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "site/index.html"
+
+screenshots: setup chromium
+	@$(BIN)/python tools/screenshots.py
+
 torture: setup
 	@$(BIN)/python tools/torture.py
 
@@ -73,4 +82,4 @@ soak: setup
 	@$(BIN)/python tools/soak.py
 
 clean:
-	@rm -rf $(VENV) widgets/node_modules aquin_nb/widgets/static dist build
+	@rm -rf $(VENV) widgets/node_modules aquin_nb/widgets/static dist build site

@@ -140,12 +140,13 @@ class Notebook:
 
 
 @contextlib.contextmanager
-def chromium(dark: bool = False) -> Iterator[Page]:
+def chromium(dark: bool = False, width: int = 1300, height: int = 1000, scale: float = 1) -> Iterator[Page]:
     """A page in headless Chromium; what it asks from other hosts is refused and listed in `page.foreign`."""
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         scheme = "dark" if dark else "light"
-        page = browser.new_context(color_scheme=scheme, viewport={"width": 1300, "height": 1000}).new_page()
+        size: Any = {"width": width, "height": height}
+        page = browser.new_context(color_scheme=scheme, viewport=size, device_scale_factor=scale).new_page()
         foreign: list[str] = []
 
         def route(route: Any) -> None:
