@@ -13,7 +13,8 @@ from typing import Any
 
 from .cli.app import invoke, known_words
 from .cli.output import completed
-from .cli.state import Remembered, recall
+from .cli.remembered import Remembered
+from .cli.state import recall
 from .cli.terminal import chosen_model, same_model
 from .cli.usage import UsageError
 from .session import Session
@@ -83,7 +84,10 @@ def register(shell: Any) -> None:
     def aquin(line: str) -> Any:
         """Run a command of `aquin-nb` here; `%aquin --help` lists them."""
         words = _words(line)
-        done = invoke(words, front)
+        try:
+            done = invoke(words, front)
+        except UsageError as error:
+            raise UsageError(str(error).replace("aquin-nb ", "%aquin ")) from None
         if "--output-json" in words:
             return completed(" ".join(known_words(words)), done)
         if done.result is None and done.text:

@@ -23,6 +23,7 @@ PATIENCE_SECONDS = 1.0
 INTERVAL_SECONDS = 0.25
 PLAIN_SECONDS = 5.0
 """Between the lines of a log, where nothing can move."""
+QUIET_SECONDS = 60.0
 STOPPING = "Stopping after the present step, keeping what is there; Ctrl-C again does not wait."
 
 _command: ContextVar[bool] = ContextVar("aquin_nb_command", default=False)
@@ -152,17 +153,24 @@ def _kernel() -> bool:
 
 
 def terminal(job: Job[T]) -> T:
-    """Wait for a job, its notes and progress on standard error: a moving bar on a terminal, else a line every 5 %."""
+    """Wait for a job, its notes and progress on standard error: a moving bar on a terminal, else a line a stage and
+    every 5 %, and one a minute in any case.
+    """
     for note in job.notes:
         _say(note)
-    bar, said = _Bar() if sys.stderr.isatty() else None, -1
+    bar = _Bar() if sys.stderr.isatty() else None
+    said: tuple[int, str, int] | None = None
+    began = time.monotonic()
     try:
         while job.status not in FINISHED:
             if bar is not None:
                 bar.show(job.progress, f"{job.name}: {job.stage}")
-            elif int(job.progress * 20) > said:
-                said = int(job.progress * 20)
-                _say(f"{job.name}: {job.progress:.0%} {job.stage}")
+            else:
+                stage = job.tick.stage if job.tick is not None else ""
+                now = (int(job.progress * 20), stage, int((time.monotonic() - began) / QUIET_SECONDS))
+                if now != said:
+                    said = now
+                    _say(f"{job.name}: {job.progress:.0%} {job.stage}".rstrip())
             time.sleep(INTERVAL_SECONDS)
     finally:
         if bar is not None:

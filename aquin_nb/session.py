@@ -201,6 +201,19 @@ class Session:
             file = path.path if isinstance(path, SaeTrain) else Path(path)
         return self.bind(load_dictionary(file), layer)
 
+    def pull_sae(self, slug: str, *, layer: int | None = None) -> SparseAutoencoder:
+        """Download a public dictionary of this model once, and bind it; see `engine.sae.public.pull_dictionary`.
+
+        >>> session.pull_sae("gpt2", layer=7)                    # doctest: +SKIP
+        """
+        from .engine.sae.public import pull_dictionary
+
+        with visible(f"Pulling {slug}") as control:
+            sae, notes = pull_dictionary(slug, layer=layer, model=self.model.info.name, control=control)
+        for note in notes:
+            warnings.warn(note, stacklevel=2)
+        return self.bind(sae)
+
     def bind(self, sae: SparseAutoencoder, layer: int | None = None) -> SparseAutoencoder:
         """Bind a dictionary that is already in memory to `layer` (default: its own), and return it on our device.
 

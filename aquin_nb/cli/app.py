@@ -83,7 +83,7 @@ def invoke(words: Sequence[str], front: Front, *, json: bool = False) -> Done:
 @cache
 def commands() -> Any:
     """The tree of commands; its modules import nothing heavy."""
-    from . import activations, board, capture, compare, diagnosis, models, opening, sessions, train
+    from . import activations, board, capture, compare, diagnosis, models, opening, pulling, sessions, train
 
     root = typer.Typer(
         name=PROGRAM,
@@ -97,6 +97,7 @@ def commands() -> Any:
     sessions.add_connect(root)
     root.add_typer(sessions.session_app, name="session")
     root.add_typer(sessions.load_app, name="load")
+    root.add_typer(pulling.app, name="pull")
     models.add(root)
     capture.add(root)
     root.add_typer(activations.app, name="activations")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 if TYPE_CHECKING:
     from ..cards import Card
     from ..session import Session
-    from .state import Remembered
+    from .remembered import Remembered
 
 DONE, FAILED, USAGE, NOT_USABLE, CANCELLED = 0, 1, 2, 3, 130
 """Exit codes; `docs/cli.md` promises them."""

@@ -69,6 +69,7 @@ def _openers(place: Path) -> Callable[[Path], Result]:
     from ..alignment import open_alignment
     from ..collection import open_activations
     from ..difference import open_diff, open_trajectory
+    from ..engine.activations.manifest import CAPTURE, MANIFEST
     from ..results import open_capture, open_training
     from ..sweep import CARD as SWEEP
     from ..sweep import open_sweep
@@ -83,8 +84,8 @@ def _openers(place: Path) -> Callable[[Path], Result]:
         raise StoreError(f"{place} was not written by aquin-nb; open takes {WHAT}.")
     if (place / SWEEP).is_file():
         return open_sweep
-    if (place / "manifest.json").is_file():
-        return open_capture if _kind(place / "manifest.json") == "capture" else open_activations
+    if (place / MANIFEST).is_file():
+        return open_capture if _kind(place / MANIFEST) == CAPTURE else open_activations
     if (place / "card.json").is_file():
         of = {"saeDiff": open_diff, "saeTrajectory": open_trajectory, "saeAlign": open_alignment}
         kind = _kind(place / "card.json")

@@ -14,13 +14,14 @@ from ..errors import AquinError
 from .invocation import Done, running
 from .locks import alone
 from .options import BackendOption, DeviceOption, DtypeOption
-from .state import BoundDictionary, LoadedModel, Remembered, forget, recall, remember, state_file
+from .state import forget, recall, remember, state_file
 from .terminal import FIRST, placed, same_model
 from .usage import NotLoaded, UsageError
 from .verb import SETTINGS, group, verb, with_json
 
 if TYPE_CHECKING:
     from ..session import Session
+    from .remembered import LoadedModel, Remembered
 
 session_app = group("The session that commands work in: begin, show and end it.")
 load_app = typer.Typer(
@@ -186,6 +187,8 @@ def load_sae(
     full, model = str(dictionary.path.absolute()), session.model.info.name
     state = recall()
     if state is not None and state.model is not None and state.model.name == model:
+        from .remembered import BoundDictionary
+
         state.dictionary = BoundDictionary(path=full, name=dictionary.cfg.name or Path(full).stem, layer=layer)
         remember(state)
     said = f"{dictionary!r} is bound to layer {session.layer} of {model}."
@@ -194,6 +197,7 @@ def load_sae(
 
 def _loaded(model: str, device: str | None, dtype: str | None, backend: str | None) -> tuple[LoadedModel, Session]:
     from ..session import Session
+    from .remembered import LoadedModel
 
     device, dtype, backend = device or "auto", dtype or "auto", backend or "transformer-lens"
     session = Session(model, device=device, dtype=dtype, backend=backend)
@@ -207,6 +211,8 @@ def _loaded(model: str, device: str | None, dtype: str | None, backend: str | No
 
 
 def _new(id: str | None, name: str | None) -> Remembered:
+    from .remembered import Remembered
+
     known = id or uuid.uuid4().hex[:12]
     return Remembered(id=known, name=name or id or home.run_name("session"))
 

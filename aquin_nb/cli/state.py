@@ -3,53 +3,17 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import TYPE_CHECKING, Final
 
 from .. import home
 from ..errors import SessionError
 from ..files import write_json
 
+if TYPE_CHECKING:
+    from .remembered import Remembered
+
 VERSION: Final = 1
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class LoadedModel(_Part):
-    """A model that was loaded once, and is loaded again by each command that computes."""
-
-    asked: str = Field(description="as it was named; a folder in full")
-    name: str
-    mode: str
-    n_layers: int
-    d_model: int
-    device: str = "auto"
-    dtype: str = "auto"
-    backend: str = "transformer-lens"
-
-
-class BoundDictionary(_Part):
-    path: str
-    name: str
-    layer: int | None = Field(default=None, description="where it is bound; none for the dictionary's own")
-
-
-class Remembered(_Part):
-    """The active session."""
-
-    version: Literal[1] = VERSION
-    id: str
-    name: str
-    device: str | None = Field(default=None, description="what the board calls this machine")
-    orchestrator: str | None = Field(default=None, description='"auto", "outbox" or a URL; its token is never kept')
-    model: LoadedModel | None = None
-    dictionary: BoundDictionary | None = None
-    started_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
 
 
 def state_file() -> Path:
@@ -73,6 +37,10 @@ def recall() -> Remembered | None:
         raise SessionError(f"What was remembered of the session cannot be read: {error.strerror}. ({path})") from None
     except ValueError:
         raise SessionError(f"What was remembered of the session is damaged. {again}") from None
+    from pydantic import ValidationError
+
+    from .remembered import Remembered
+
     version = told.get("version") if isinstance(told, dict) else None
     if isinstance(version, int) and version > VERSION:
         raise SessionError(

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from ..errors import SessionError
 from .invocation import running
 from .locks import at_work
-from .state import Remembered, recall
+from .state import recall
 from .usage import NotLoaded, UsageError
 
 if TYPE_CHECKING:
     from ..session import Session
+    from .remembered import Remembered
 
 FIRST = "aquin-nb load --model SLUG"
 
