@@ -214,7 +214,9 @@ export class VirtualTable implements Table {
     if (this.#none.hidden === none) this.#none.hidden = !none;
     setText(this.#none, !none ? "" : this.#state === "failed" ? "These rows could not be read." : (this.#options.empty ?? "No rows."));
     const { clientHeight, scrollTop } = this.element;
-    const sight = inSight(this.rows, ROW, clientHeight - ROW, scrollTop, SPARE);
+    // 0 while a notebook has taken the cell out of its page, which it puts back without any change of size to be told of.
+    const height = clientHeight || this.#options.height;
+    const sight = inSight(this.rows, ROW, height - ROW, scrollTop, SPARE);
     this.#body.style.height = `${sight.extent}px`;
     while (this.#pool.length < sight.last - sight.first || this.#pool.length % 2 === 1) this.#addRow(); // even: a row element keeps its shade
     // As many rows as there are elements, so that none is taken away and put back while the table scrolls.
