@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -52,7 +53,27 @@ def test_the_wheel_carries_bundles_models_and_data(wheel: Path) -> None:
         "aquin_nb/py.typed",
     ):
         assert needed in names
-    assert not [name for name in names if name.startswith(("tests/", "widgets/", "tools/"))]
+    assert not [
+        name for name in names if name.startswith(("tests/", "widgets/", "tools/", "docs/")) or "gallery" in name
+    ]
+
+
+def test_the_sdist_carries_what_builds_tests_and_explains_it(sdist: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    for needed in (
+        "docs/views.md",
+        "docs/images/monitor-light.webp",
+        "mkdocs.yml",
+        "tools/docs_hooks.py",
+        "notebooks/01_the_whole_loop.ipynb",
+        "tests/test_docs.py",
+        "widgets/src/board/board.ts",
+        "hatch_build.py",
+        "CITATION.cff",
+    ):
+        assert needed in names
+    assert not [name for name in names if "node_modules" in name or ".gallery" in name or "__pycache__" in name]
 
 
 def test_the_bundled_model_is_small() -> None:
