@@ -1,10 +1,9 @@
-"""Views and the life of their kernel in a real JupyterLab: in step, answered while busy, told when it is gone, back after a reload."""
+"""Views and their kernel in a real JupyterLab: in step, answered while it is busy, told when it is gone."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import lab
 import nbformat
@@ -101,7 +100,9 @@ def test_views_live_and_die_with_their_kernel(server: lab.Lab) -> None:
         flagged(notebook, SHOW, 2)
         assert GONE not in notebook.output(SHOW).inner_text()
 
-        page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart().then(() => true)")
+        page.evaluate(
+            "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart().then(() => true)"
+        )
         for index in (SHOW, AGAIN):
             notebook.see(index, GONE, within=".status", timeout=10)
         page.wait_for_function(lab.READY, timeout=60_000)

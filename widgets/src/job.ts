@@ -51,7 +51,7 @@ function mountJob(host: HTMLElement, model: AnyModel<JobTraits>): Cleanup {
   const bar = new ProgressBar();
   const problems = h("div", { role: "alert" });
   const notes = h("div", { class: "remarks" });
-  const root = h("section", { class: "panel job", "aria-label": "Job" }, h("header", {}, title, pill, cancel), about, bar.element, problems, notes);
+  const root = h("section", { class: "panel job", role: "group", "aria-label": "Job" }, h("header", {}, title, pill, cancel), about, bar.element, problems, notes);
   host.attachShadow({ mode: "open" }).append(h("style", {}, panel), root);
 
   let heard = Date.now();

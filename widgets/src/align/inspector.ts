@@ -32,7 +32,7 @@ export function inspector(explorer: Explorer, shell: Shell, step: (by: 1 | -1) =
   const body = h("div", { class: "sheet" });
   const texts: Passages = passages(explorer);
   const tools = h("div", { class: "judge" }, accept, flag, h("span", { class: "walk" }, previous, next));
-  const element = h("aside", { class: "inspector", "aria-label": "Pair" }, title, tools, box, kept, texts.element, body);
+  const element = h("section", { class: "inspector", role: "group", "aria-label": "Pair" }, title, tools, box, kept, texts.element, body);
 
   function button(text: string, help: string, run: () => void): HTMLButtonElement {
     const made = h("button", { type: "button", title: help }, text) as HTMLButtonElement;
@@ -117,7 +117,7 @@ export function inspector(explorer: Explorer, shell: Shell, step: (by: 1 | -1) =
     const name = data.card[side].name || data.card[side].path;
     const { row } = detail;
     const code = row ? (row["class"] ?? null) : null;
-    const made = h("section", { "aria-label": `Feature ${detail.feature} of ${side}` });
+    const made = h("section", { role: "group", "aria-label": `Feature ${detail.feature} of ${side}` });
     const head = h("div", { class: "head" }, h("b", {}, `${side} ${detail.feature}`), h("span", { class: "of", title: name }, name), kindTag(code, data.classes));
     made.append(head);
     const meaning = data.meanings[kindName(code, data.classes)];

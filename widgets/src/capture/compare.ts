@@ -28,7 +28,7 @@ export function mountComparison(host: HTMLElement, data: ComparisonDigest, sourc
     const measure = measures.some(({ value }) => value === "cosine_median") ? "cosine_median" : (measures[0]?.value ?? "");
     showMeasure(measure);
     const chooser = segmented({ label: "Curve", options: measures, value: measure, onChange: showMeasure });
-    const curve = h("section", { class: "part", "aria-label": "By layer" }, h("h4", {}, "By layer"), h("div", { class: "controls" }, chooser.element), plot.element);
+    const curve = h("section", { class: "part", role: "group", "aria-label": "By layer" }, h("h4", {}, "By layer"), h("div", { class: "controls" }, chooser.element), plot.element);
     if (data.why) shell.body.append(note("bad", h("strong", {}, "The activations cannot be read. "), data.why));
     shell.body.append(h("div", { class: "two" }, sidesTable(data), curve));
     const pairs = data.pairs.map((pair, at) => new PairModel(data, pair, at + 1, source));
@@ -64,7 +64,7 @@ export function mountComparison(host: HTMLElement, data: ComparisonDigest, sourc
     const heat = heatmap({ surface: shell, label: "How far each probe moved at each layer", height: 260, shape: [1, 1], overview: { values: new Float32Array([NaN]), shape: [1, 1] }, scale: { low: 0, high: 1, label: "1 − cosine" }, xLabel: "probe", yLabel: "layer", onPick: (cell) => (pickLayer(pair.layers[cell.row]!), pick([data.ids[columns[cell.col]!]!])) });
     let columns: Uint32Array = Uint32Array.from(data.ids.keys());
     const extra = h("p", { class: "told" });
-    const distances = h("section", { class: "part", "aria-label": "Distances" }, h("h4", {}, "How far each probe moved at each layer"), heat.element);
+    const distances = h("section", { class: "part", role: "group", "aria-label": "Distances" }, h("h4", {}, "How far each probe moved at each layer"), heat.element);
     const say = () => {
       const chosen = source.selected("probes")?.ids.length ?? 0;
       const sample = data.ids.length < data.rows ? `${count(data.ids.length)} of ${count(data.rows)} probes in this view, evenly spaced` : "";
@@ -99,7 +99,7 @@ export function mountComparison(host: HTMLElement, data: ComparisonDigest, sourc
       segmented({ label: "Which probes", options: [{ value: "all", label: "All" }, { value: "differ", label: "That differ" }], value: only, onChange: (value) => ((only = value), refilter()) }).element,
       ...(pairs.length > 1 ? [choice({ label: `${data.captures[0]!["capture"]} with`, options: pairs.map(({ pair: { name } }, at) => ({ value: String(at), label: name })), value: "0", onChange: showPair }).element] : []),
     );
-    const list: HTMLElement = h("section", { class: "part", "aria-label": "Probes" }, h("h4", {}, "Matched probes"), table.element, extra);
+    const list: HTMLElement = h("section", { class: "part", role: "group", "aria-label": "Probes" }, h("h4", {}, "Matched probes"), table.element, extra);
     shell.body.append(pictures.element, h("div", { class: "two" }, list, distances));
     fitted(shell, list, (width) => table.setColumns([
       { name: "probe", label: "#", width: "52px", text: String, first: "ascending" },

@@ -28,7 +28,7 @@ export function normsPanel(shell: Shell, model: CaptureModel, onPick: (layer: nu
     label: "Scale of the norms", options: [{ value: "linear", label: "Linear" }, { value: "log", label: "Log" }], value: steep ? "log" : "linear",
     onChange: (value) => plot.set({ logY: value === "log" }),
   });
-  const element = h("section", { class: "part", "aria-label": "Norms" }, h("h4", {}, "Norms by layer"), h("div", { class: "controls" }, scale.element), plot.element);
+  const element = h("section", { class: "part", role: "group", "aria-label": "Norms" }, h("h4", {}, "Norms by layer"), h("div", { class: "controls" }, scale.element), plot.element);
   return { element, plot };
 }
 
@@ -99,7 +99,7 @@ export function heatPanel({ shell, model, onPick, onHover }: Options): HeatPanel
   build();
   draw();
   return {
-    element: h("section", { class: "part", "aria-label": "Layer by probe" }, h("h4", {}, "Every probe at every layer"), controls, plot.element, none, told),
+    element: h("section", { class: "part", role: "group", "aria-label": "Layer by probe" }, h("h4", {}, "Every probe at every layer"), controls, plot.element, none, told),
     plot,
     setFilter(next) {
       filter = next;

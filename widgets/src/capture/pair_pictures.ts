@@ -91,7 +91,7 @@ export function pairPictures({ shell, pair: first, tip, onLayer, onHover, onSele
   build();
   draw();
   return {
-    element: h("section", { class: "part", "aria-label": "Projections" }, controls, row, none),
+    element: h("section", { class: "part", role: "group", "aria-label": "Projections" }, controls, row, none),
     plots,
     get layer() {
       return layer;

@@ -54,7 +54,7 @@ export function probesPanel({ shell, model, onSelect, onLeft }: Options): Probes
       );
     });
   };
-  const element = h("section", { class: "part", "aria-label": "Probes" }, h("h4", {}, "Probes"), table.element, detail);
+  const element = h("section", { class: "part", role: "group", "aria-label": "Probes" }, h("h4", {}, "Probes"), table.element, detail);
   return {
     element,
     table,

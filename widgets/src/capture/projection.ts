@@ -96,7 +96,7 @@ export function projectionPanel({ shell, model, onHover, onSelect }: Options): P
   build();
   draw();
   return {
-    element: h("section", { class: "part", "aria-label": "Projection" }, title, controls, plot.element, none, told),
+    element: h("section", { class: "part", role: "group", "aria-label": "Projection" }, title, controls, plot.element, none, told),
     plot,
     get layer() {
       return layer;

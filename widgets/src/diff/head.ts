@@ -73,6 +73,6 @@ export function cohortTables(card: SaeDiffCard, onFeature: (feature: number) => 
     return h("tr", {}, h("td", {}, button), ...cells);
   });
   const matrix = rows.length === 0 ? null : h("table", { class: "plain" }, h("thead", {}, h("tr", {}, cell("th", "Δ of feature", false), ...cohorts.map((one) => cell("th", one.cohort)))), h("tbody", {}, ...rows));
-  const scroll = (table: HTMLElement, label: string) => h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label }, table);
+  const scroll = (table: HTMLElement, label: string) => h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": label }, table);
   return h("div", { class: "cohorts" }, scroll(counts, "Cohorts"), matrix ? scroll(matrix, "Features by cohort") : null);
 }

@@ -7,7 +7,7 @@ import type { Driving } from "./codes.ts";
 import { driversPanel } from "./drivers.ts";
 
 export class Inspector {
-  readonly element = h("section", { class: "inspector", "aria-label": "Feature", hidden: true });
+  readonly element = h("section", { class: "inspector", role: "group", "aria-label": "Feature", hidden: true });
   readonly #source: Source;
   readonly #known: Map<string, Driving>;
   readonly #full = new Set<string>();

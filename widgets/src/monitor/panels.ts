@@ -87,10 +87,12 @@ export class Panels {
       const [value, scale] = [h("b"), h("span", { class: "scale" })];
       this.#charts.push({ panel, plot, value, scale });
       plot.canvas.setAttribute("role", "img");
+      plot.canvas.setAttribute("aria-label", "No points yet"); // until it is in sight and drawn
       this.#follow(plot);
       this.#grid.append(h("figure", {}, h("figcaption", {}, h("span", { title: panel.long }, panel.label), scale, value), plot.canvas));
     }
     this.#bars.canvas.setAttribute("role", "img");
+    this.#bars.canvas.setAttribute("aria-label", "No points yet");
     const pointBin = (event: PointerEvent | null) => {
       this.#bin = event && this.#bars.binAt(event.clientX - this.#bars.canvas.getBoundingClientRect().left);
       this.#redraw();

@@ -164,7 +164,8 @@ class JobRow {
     this.#bar.setAttribute("aria-valuenow", String(done));
     show(this.#cancel, !over && live);
     this.#cancel.disabled = job.cancelling;
-    this.#cancel.setAttribute("aria-label", `Cancel ${job.name}`);
-    setText(this.#cancel, job.cancelling ? "Cancelling…" : "Cancel");
+    const word = job.cancelling ? "Cancelling…" : "Cancel";
+    this.#cancel.setAttribute("aria-label", `${word} ${job.name}`);
+    setText(this.#cancel, word);
   }
 }

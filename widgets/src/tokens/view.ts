@@ -27,7 +27,7 @@ class TokenView {
   readonly #shell: Shell;
   readonly #source: Source;
   readonly #texts = h("div", { class: "texts" });
-  readonly #on = h("section", { class: "on", "aria-label": "Features of the token" });
+  readonly #on = h("section", { class: "on", role: "group", "aria-label": "Features of the token" });
   readonly #tinted = h("span", { class: "tinted", role: "status" });
   readonly #all = h("button", { type: "button", hidden: true }, "Strongest of each token");
   readonly #stop = new AbortController();
