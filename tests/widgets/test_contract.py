@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import threading
 from pathlib import Path
 
 import pytest
 
+import aquin_nb
 from aquin_nb.widgets import job, monitor, protocol
 from aquin_nb.widgets.assets import STATIC, MissingBundle, bundle, packed
 from aquin_nb.widgets.base import AquinWidget
+from aquin_nb.widgets.desk import RATE, Desk, Served
+from aquin_nb.widgets.selection import Selections
 
 SOURCES = Path(__file__).parents[2] / "widgets" / "src"
 PROTOCOL = (SOURCES / "core" / "protocol.ts").read_text(encoding="utf-8")
@@ -84,6 +88,71 @@ def test_messages_have_the_fields_that_the_front_end_reads():
     assert set(snapshot) == fields("State") | fields("Snapshot")
     assert set(append) == fields("State") | fields("Append")
     assert set(beat) == fields("Beat")
+
+
+def messages(union):
+    """Fields of each member of a TypeScript union of messages: those that must be there, and those that may."""
+    source = (SOURCES / "core" / "kernel.ts").read_text(encoding="utf-8")
+    members = re.findall(
+        r"\| \{(.*?)\}[;\n]", re.search(rf"export type {union} =(.*?);\n\n", source, re.DOTALL)[1] + "\n"
+    )
+    found = {}
+    for member in members:
+        fields = re.findall(r"(\w+)(\??): ", re.sub(r"Record<[^>]*>", "unknown", member))
+        found[re.search(r'type: "(\w+)"', member)[1]] = (
+            {name for name, may in fields if not may},
+            {name for name, may in fields if may},
+        )
+    return found
+
+
+def test_what_a_view_and_its_kernel_say_has_the_fields_that_the_other_reads():
+    heard, answered = {}, threading.Event()
+
+    def send(content, buffers=None):
+        heard.setdefault(content["type"], set()).update(content)
+        if content["type"] in ("answer", "failed"):
+            answered.set()
+
+    served = Served({"sum": lambda params: {"sum": sum(params["of"])}}, Selections(("features",)))
+    desk = Desk(send, {"v": served}.get, lambda error, doing: pytest.fail(doing))
+    said = {
+        "hello": {"view": "v"},
+        "ask": {"view": "v", "id": "1", "what": "sum", "params": {"of": [1, 2]}},
+        "select": {"view": "v", "selection": {"of": "features", "ids": [3]}},
+        "drop": {"id": "9"},
+    }
+    assert {kind: {"type", *fields} for kind, fields in said.items()} == {
+        kind: must for kind, (must, _) in messages("ToDesk").items()
+    }
+    for kind, fields in said.items():
+        desk.receive({"type": kind, **fields})
+    assert answered.wait(10)
+    answered.clear()
+    desk.receive({"type": "ask", "view": "v", "id": "2", "what": "no such thing"})
+    assert answered.wait(10)
+    desk.push("v", "state", 1)
+    desk.close()
+    assert served.selections.last.ids == (3,)
+    theirs = messages("FromDesk")
+    assert set(heard) == set(theirs)
+    for kind, (must, may) in theirs.items():
+        assert must <= heard[kind] <= must | may, kind
+
+
+def test_nothing_is_built_from_widgets_that_other_hosts_lack():
+    """marimo shows anywidgets alone, and a FigureWidget brings five megabytes with each instance."""
+    package = Path(aquin_nb.__file__).parent
+    for path in package.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"^\s*(import|from) ipywidgets", text, re.MULTILINE), path
+        assert "FigureWidget(" not in text, path
+    for path in STATIC.glob("*.js"):
+        assert "plotly" not in path.read_text(encoding="utf-8").lower(), path.name
+
+
+def test_pushes_are_few_enough_for_a_notebook_server():
+    assert RATE <= 25
 
 
 @pytest.mark.parametrize("name", BUNDLES)

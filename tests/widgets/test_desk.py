@@ -109,6 +109,21 @@ def test_the_last_push_always_arrives(page):
     assert steps == sorted(steps)
 
 
+def test_what_is_pushed_reaches_every_kind_of_page_and_those_that_come_later():
+    served, pages = Served({}, Selections(("features",))), [{}, {}]
+    stops = [served.attach(page.__setitem__) for page in pages]
+    served.push("state", {"step": 1})
+    served.selections.set(Selection("features", (4,)))
+    late = {}
+    served.attach(late.__setitem__)
+    assert late == {"state": {"step": 1}}
+    stops[1]()
+    served.push("state", {"step": 2})
+    served.selections.set(Selection("features", (5,)))
+    assert pages[0] == {"state": {"step": 2}, "select:features": {"of": "features", "ids": [5]}}
+    assert pages[1] == {"state": {"step": 1}, "select:features": {"of": "features", "ids": [4]}}
+
+
 def test_rubbish_from_a_page_raises_nothing_and_selects_nothing(page):
     asked = page()
     wrong = [[-1], [1.5], [True], "3", None, {"a": 1}, ["1"]]
