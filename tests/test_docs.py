@@ -18,6 +18,7 @@ import pytest
 
 import aquin_nb
 from aquin_nb.alignment import SaeAlign
+from aquin_nb.cli.app import commands
 from aquin_nb.collection import Activations
 from aquin_nb.difference import SaeDiff
 from aquin_nb.results import Capture, SaeTrain
@@ -106,6 +107,30 @@ def accepts(call: ast.Call) -> None:
         return
     for keyword in call.keywords:
         assert keyword.arg is None or keyword.arg in parameters, f"{ast.unparse(call.func)} takes no {keyword.arg}"
+
+
+def command_lines() -> Iterator[tuple[str, str]]:
+    """Page and words of each `aquin-nb …` in a block or between backticks."""
+    for page in [*PAGES, ROOT / "binder" / "README.md"]:
+        text = page.read_text("utf-8").replace("\\\n", " ")
+        for found in re.finditer(r"(?:^|`| )aquin-nb ([a-z][^`\n#]*)", text, re.MULTILINE):
+            yield page.name, found[1].split(" #")[0].strip()
+
+
+def test_every_command_and_flag_exists() -> None:
+    seen = 0
+    for page, line in command_lines():
+        at: Any = commands()
+        for word in line.replace("|", " ").split():
+            if word in getattr(at, "commands", {}):
+                at = at.commands[word]
+            elif word.startswith("--"):
+                known = {option for one in at.params for option in (*one.opts, *one.secondary_opts)} | {"--help"}
+                assert word.split("=")[0] in known, f"{page}: aquin-nb {line}: there is no {word}"
+                seen += 1
+            elif at is commands():
+                break  # prose
+    assert seen > 30
 
 
 @pytest.mark.parametrize("page", RUN)
