@@ -124,9 +124,7 @@ def __getattr__(name: str) -> Any:
 
 def load_ipython_extension(shell: Any) -> None:
     """`%load_ext aquin_nb` gives the notebook `%aquin`: the commands of the terminal, which hand back their results."""
-    from .magics import register
-
-    register(shell)
+    importlib.import_module(".magics", __name__).register(shell)
 
 
 def __dir__() -> list[str]:

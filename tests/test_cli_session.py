@@ -62,6 +62,10 @@ def test_from_load_to_a_capture_under_the_bound_dictionary(capsys: pytest.Captur
         assert page.read_text(encoding="utf-8").startswith("<!")
     assert main(["open", captured["path"]]) == 0
     assert "3 of 3 rows" in capsys.readouterr().out
+    Path(trained["path"]).with_suffix(".card.json").unlink()
+    bare = told(capsys, "open", trained["path"])
+    assert (bare["card"], bare["data"]["config"]["d_sae"]) == (None, 32)
+    assert "has no view" in refused(capsys, "open", trained["path"], "--html", "x.html", status=1)
     assert told(capsys, "session", "end")["data"] == {"ended": True}
     assert recall() is None
 

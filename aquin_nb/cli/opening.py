@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from ..results import Result
 
 ROWS = 12
-COLUMNS = 9
+COLUMN = 13
+"""Characters that a column of the table is given."""
 WHAT = "a capture, an activation store, a dictionary (.pt), a diff, a trajectory, an alignment or a sweep"
 
 
@@ -34,6 +35,9 @@ def open_path(
     """Show what a command wrote: a summary here, or its interactive view as one HTML file."""
     if html is not None and not html.endswith(".html"):
         raise UsageError(f"--html {html}: name a file that ends in .html.")
+    file = Path(path).expanduser()
+    if file.suffix == ".pt" and file.is_file() and not file.with_suffix(".card.json").exists():
+        return _dictionary(file, html)
     found = opened(path)
     tables = {name: _records(frame) for name, frame in found.frames.items()}
     done = result_done(found, summary=found.summary(), tables=tables)
@@ -44,6 +48,22 @@ def open_path(
     done.data["html"] = str(place)
     done.text = f"The view is in {place}."
     return done
+
+
+def _dictionary(file: Path, html: str | None) -> Done:
+    """One without a card, as it was pulled or copied: what it says of itself.
+
+    Raises:
+        StoreError: a view is asked for. DictionaryError: it is none.
+    """
+    from ..engine.sae import load_dictionary
+
+    sae = load_dictionary(file)
+    if html is not None:
+        raise StoreError(f"{file} has no card beside it, so it has no view; its .card.json and .history.csv make one.")
+    config = {key: value for key, value in sae.cfg.to_dict().items() if value not in (None, "")}
+    lines = [repr(sae), *(f"  {key:18s} {value}" for key, value in config.items())]
+    return Done("\n".join(lines), sae, path=str(file), data={"summary": repr(sae), "tables": {}, "config": config})
 
 
 def opened(path: str) -> Result:
@@ -109,8 +129,13 @@ def _kind(file: Path) -> str:
 
 def _records(frame: Any) -> list[dict[str, Any]]:
     """The first rows, as JSON can hold them."""
-    rows: list[dict[str, Any]] = json.loads(frame.head(ROWS).to_json(orient="records"))
+    rows: list[dict[str, Any]] = json.loads(_first(frame).to_json(orient="records"))
     return rows
+
+
+def _first(frame: Any) -> Any:
+    """The rows to look at first: of a diff those that moved furthest, else in their order."""
+    return (frame.sort_values("delta", key=abs, ascending=False) if "delta" in frame else frame).head(ROWS)
 
 
 def _shown(found: Result) -> str:
@@ -128,12 +153,12 @@ def _shown(found: Result) -> str:
     console = Console(file=into, width=width(), force_terminal=lively(), highlight=False)
     console.print(Panel(Text(found.summary()), title=f"{type(found).__name__} {found.card.name}", title_align="left"))
     name, frame = next(iter(found.frames.items()))
-    columns = list(frame.columns[:COLUMNS])
+    columns = list(frame.columns[: max(3, width() // COLUMN)])
     table = Table(title=f"{name}: {min(ROWS, len(frame)):,} of {len(frame):,} rows", title_justify="left")
     for column in columns:
         number = frame[column].dtype.kind in "iuf"
         table.add_column(str(column), justify="right" if number else "left", overflow="ellipsis", no_wrap=True)
-    for row in frame[columns].head(ROWS).itertuples(index=False):
+    for row in _first(frame)[columns].itertuples(index=False):
         table.add_row(*(Text(_cell(value)) for value in row))
     if columns:
         console.print(table)
