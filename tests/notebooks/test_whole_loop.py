@@ -43,6 +43,20 @@ def test_every_step_left_its_picture(executed: nbformat.NotebookNode) -> None:
         assert "data:image/png" in static
 
 
+def test_what_is_selected_in_one_result_is_selected_in_the_other(executed: nbformat.NotebookNode) -> None:
+    def shown(start: str) -> str:
+        (cell,) = [c for c in executed.cells if c.cell_type == "code" and c.source.startswith(start)]
+        return str(cell.outputs[-1].data["text/plain"])
+
+    (feature,) = re.findall(r"^Feature (\d+)", shown("top = "))
+    assert shown("aquin_nb.link").splitlines()[1].split()[:2] == [feature, feature]
+
+
+def test_runs_are_kept_for_a_board_that_is_not_there(executed: nbformat.NotebookNode) -> None:
+    (cell,) = [c for c in executed.cells if c.cell_type == "code" and c.source.startswith("session.connect")]
+    assert "kept for `aquin-nb sync`" in cell.outputs[-1].data["text/html"]
+
+
 def test_no_widget_is_left_that_would_need_a_kernel(executed: nbformat.NotebookNode) -> None:
     views = [o for c in executed.cells for o in c.get("outputs", []) if "widget-view" in str(o.get("data", {}).keys())]
     assert views == []
@@ -55,12 +69,3 @@ def test_the_page_stands_alone(executed: nbformat.NotebookNode) -> None:
     assert "plotly-graph-div" in html
     assert 'src="http' not in html
     assert len(nbformat.writes(executed)) < 2_000_000
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.name)
-def test_notebooks_are_committed_without_outputs(path: Path) -> None:
-    notebook = nbformat.read(path, as_version=4)
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert code
-    assert all(cell.outputs == [] and cell.execution_count is None for cell in code)
-    assert "widgets" not in notebook.metadata
