@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from IPython.core.inputtransformer2 import TransformerManager
 
 import aquin_nb
 from aquin_nb.alignment import SaeAlign
@@ -92,6 +93,7 @@ def test_every_name_exists(block: Block) -> None:
 
 def compiled(source: str) -> ast.AST:
     flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    source = TransformerManager().transform_cell(source)  # magics
     return compile(source, "block", "exec", flags)  # type: ignore[return-value]
 
 
