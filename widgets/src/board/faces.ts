@@ -155,7 +155,8 @@ export function plain(view: CardView): [string, string][] {
   walk(fields(view.card) as Json, "");
   return rows.filter(([path]) => !HIDDEN.test(path));
 }
-const HIDDEN = /^(schema_version|kind|name|status|progress\.|created_at|started_at|finished_at|error)/;
+// What the card shows elsewhere, says twice, or is no reading matter.
+const HIDDEN = /^(schema_version|kind|id|name|status|progress\.|created_at|started_at|finished_at|error|config\.full)(\b|$|\.)|density/;
 
 function fact(value: Json | undefined, label: string, shown: (value: number | null) => string, why?: string): Fact {
   const found = quantity(value);

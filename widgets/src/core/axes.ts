@@ -116,7 +116,15 @@ export function drawGuide(pen: Pen, colours: Colours, axes: Axes, guide: { x?: n
     const width = pen.measureText(guide.label ?? "").width;
     const right = x + 4 + width < place.left + place.width;
     pen.textAlign = right ? "left" : "right";
-    if (guide.label) pen.fillText(guide.label, right ? x + 4 : x - 4, place.top + 10);
+    if (guide.label) {
+      const at = right ? x + 4 : x - 4;
+      pen.fillStyle = colours.back; // a label over bars is else unreadable
+      pen.globalAlpha = 0.85;
+      pen.fillRect(right ? at - 2 : at - width - 2, place.top, width + 4, 14);
+      pen.globalAlpha = 1;
+      pen.fillStyle = colours.cursor;
+      pen.fillText(guide.label, at, place.top + 10);
+    }
   }
   if (guide.y !== undefined) {
     const y = Math.round(py(axes, guide.y)) + 0.5;
