@@ -14,8 +14,9 @@ export function looksButton(button: HTMLButtonElement): HTMLButtonElement {
   const apply = (look: string) => {
     if (look === "light" || look === "dark") document.documentElement.dataset["theme"] = look;
     else delete document.documentElement.dataset["theme"];
-    button.textContent = look === "dark" ? "Dark" : look === "light" ? "Light" : "Auto";
-    button.setAttribute("aria-label", `Colours: ${look}`);
+    const word = look === "dark" ? "Dark" : look === "light" ? "Light" : "Auto";
+    button.textContent = word;
+    button.setAttribute("aria-label", `${word} colours${word === "Auto" ? ", as the system" : ""}`);
     button.title = `Colours: ${look}`;
   };
   apply(sessionStorage.getItem(KEY) ?? LOOKS[0]);
