@@ -41,6 +41,8 @@ function box({ kind, state, mount }: Sample): { element: HTMLElement; mount: () 
     mount: () => {
       if (mounted) return;
       mounted = true;
+      const began = performance.now();
+      requestAnimationFrame(() => setTimeout(() => (host.dataset["ready"] = String(performance.now() - began))));
       try {
         mount(host);
       } catch (error) {
