@@ -42,8 +42,11 @@ class Served:
                 page(topic, data)
 
     def attach(self, page: Heard) -> Callable[[], None]:
-        """Call `page(topic, data)`, which returns at once, with what was pushed last of each topic, and with whatever is
-        pushed or selected from now on; returns what stops it."""
+        """Call `page(topic, data)`, which returns at once, with what was pushed last of each topic, and from now on.
+
+        Returns:
+            What stops it.
+        """
         with self._lock:
             self._pages.append(page)
             for topic, data in self._told.items():
