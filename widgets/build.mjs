@@ -56,6 +56,9 @@ if (process.argv.includes("--tests")) {
   if (process.argv.includes("--watch")) {
     await (await esbuild.context(options)).watch();
   } else {
+    const built = new Set(Object.keys(options.entryPoints).map((name) => `${name}.js`));
+    mkdirSync(out, { recursive: true });
+    for (const name of readdirSync(out)) if (name.endsWith(".js") && !built.has(name)) rmSync(join(out, name)); // of an earlier version
     await esbuild.build(options);
     for (const name of readdirSync(out).filter((file) => file.endsWith(".js"))) {
       const text = readFileSync(join(out, name));
