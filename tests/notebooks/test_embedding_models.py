@@ -22,11 +22,11 @@ def test_it_says_that_it_runs_on_a_stand_in(notebook: Any) -> None:
 
 def test_fewer_texts_are_learnt_by_heart(notebook: Any) -> None:
     # pandas breaks the table after the fifth column; the first part has both errors
-    rows = [row for row in table(notebook, "def fvu") if row[:1] and row[0].isdigit()][:6]
+    rows = [row for row in table(notebook, "def fvu") if row[:1] and row[0].isdigit()][:4]
     gaps = [float(row[5]) / float(row[4]) for row in rows]
-    assert len(gaps) == 6
-    assert all(few > many for few, many in zip(gaps[:3], gaps[3:], strict=True))
-    assert gaps[:3] == sorted(gaps[:3])
+    assert len(gaps) == 4
+    assert all(few > many for few, many in zip(gaps[:2], gaps[2:], strict=True))
+    assert gaps[:2] == sorted(gaps[:2])
 
 
 def test_features_gather_texts_of_a_kind(notebook: Any) -> None:
