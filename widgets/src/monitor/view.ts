@@ -14,6 +14,8 @@ import { Tools } from "./tools.ts";
 import { endLines, remarks, stateLine, subtitle, VERDICTS } from "./words.ts";
 
 const CLOCK_MS = 20_000; // "2 min ago" moves on even while nothing arrives
+const REST = 6; // of a drawing's own time, before the next one that nobody asked for
+const LONGEST_MS = 500; // and however long that is, a live curve moves twice a second
 
 export interface MonitorOptions {
   /** Cancels the job that feeds the run; absent for one that is over. */
@@ -51,6 +53,9 @@ class MonitorView {
   readonly #tools: Tools;
   readonly #compare: Compare;
   #frame = 0;
+  #timer = 0;
+  #drawn = 0;
+  #cost = 0; // milliseconds of the last drawing
   #said = ""; // what the notes were last built from
 
   constructor(shell: Shell, run: Run, source: Source, options: MonitorOptions) {
@@ -72,7 +77,7 @@ class MonitorView {
   live(): () => void {
     const shell = this.#shell;
     const redraw = () => this.#schedule();
-    const ends = [this.#run.listen(redraw), shell.onTheme(redraw), this.#source.on("lane", redraw)];
+    const ends = [this.#run.listen(() => this.#soon()), shell.onTheme(redraw), this.#source.on("lane", redraw)];
     const others = (data: OtherData[] | undefined) => {
       if (!data) return;
       this.#run.others = data.map(otherOf);
@@ -99,14 +104,28 @@ class MonitorView {
       this.#options.resume?.close();
       shell.close();
       cancelAnimationFrame(this.#frame);
+      clearTimeout(this.#timer);
     };
+  }
+
+  /** What arrives is drawn as often as the machine can bear: a seventh of its time at most. A touch is drawn at once. */
+  #soon(): void {
+    const wait = this.#drawn + REST * this.#cost - performance.now();
+    if (this.#run.over || wait < 16) return this.#schedule();
+    this.#timer ||= window.setTimeout(() => {
+      this.#timer = 0;
+      this.#schedule();
+    }, Math.min(wait, LONGEST_MS));
   }
 
   #schedule(): void {
     if (this.#frame !== 0) return;
     this.#frame = requestAnimationFrame(() => {
       this.#frame = 0;
+      const begun = performance.now();
       this.#draw();
+      this.#drawn = performance.now();
+      this.#cost = this.#drawn - begun;
     });
   }
 
