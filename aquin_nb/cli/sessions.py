@@ -175,7 +175,7 @@ def load_sae(
     public: Annotated[int | None, typer.Option("--public", help="the layer of one that was pulled")] = None,
     layer: Annotated[int | None, typer.Option("--layer", help="where it is bound; default: its own layer")] = None,
 ) -> Done:
-    """Bind a dictionary, which sae diff, sae align and capture-activations --encode-sae then use."""
+    """Bind a dictionary, which sae diff and capture-activations --encode-sae then use."""
     if sum(one is not None for one in (user, path, public)) != 1:
         raise UsageError("load sae wants one of --user NAME, --path FILE or --public LAYER.")
     try:
