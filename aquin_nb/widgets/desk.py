@@ -171,7 +171,8 @@ class Desk:
         ids = selection.get("ids")
         if not isinstance(ids, list) or not all(type(one) is int and one >= 0 for one in ids):
             raise SelectionError("A selection is a list of whole numbers.")
-        served.selections.set(Selection(str(selection.get("of")), tuple(ids)))
+        by = str(selection.get("by", ""))[:60]
+        served.selections.set(Selection(str(selection.get("of")), tuple(ids), by))
 
     def _flush(self) -> None:
         with self._lock:

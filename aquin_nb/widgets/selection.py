@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ..errors import SelectionError, did_you_mean
@@ -18,13 +18,17 @@ Listener = Callable[["Selection"], None]
 
 @dataclass(frozen=True)
 class Selection:
-    """Which ones, in the order of selecting. `of` is one of `KINDS`; ids are numbers of features, probes or layers."""
+    """Which ones, in the order of selecting. `of` is one of `KINDS`; ids are numbers of features, probes or layers.
+
+    `by` is the page that selected and its count, by which it knows an echo of what it has left behind since.
+    """
 
     of: str
     ids: tuple[int, ...] = ()
+    by: str = field(default="", compare=False, repr=False)
 
     def as_json(self) -> dict[str, Any]:
-        return {"of": self.of, "ids": list(self.ids)}
+        return {"of": self.of, "ids": list(self.ids)} | ({"by": self.by} if self.by else {})
 
 
 class Selections:

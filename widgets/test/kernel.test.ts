@@ -113,6 +113,20 @@ test("selections go both ways and are told once", () => {
   source.close();
 });
 
+test("an echo of an earlier choice does not take back the last one", () => {
+  const [source, desk] = connected();
+  source.select({ of: "features", ids: [1] });
+  source.select({ of: "features", ids: [2] });
+  const [first, second] = desk.sent.map((message) => (message as Extract<ToDesk, { type: "select" }>).selection);
+  desk.say({ type: "push", view: "v", topic: "select:features", data: first });
+  assert.deepEqual(source.selected("features")?.ids, [2]);
+  desk.say({ type: "push", view: "v", topic: "select:features", data: { of: "features", ids: [9], by: "another.1" } });
+  assert.deepEqual(source.selected("features")?.ids, [9]);
+  desk.say({ type: "push", view: "v", topic: "select:features", data: second }); // what Python ended on
+  assert.deepEqual(source.selected("features")?.ids, [2]);
+  source.close();
+});
+
 test("a push is remembered, and a hello brings what was missed", () => {
   const [source, desk] = connected();
   desk.say({ type: "push", view: "v", topic: "state", data: { step: 1 } });

@@ -26,7 +26,10 @@ export type ToDesk =
   | { type: "hello"; view: string }
   | { type: "ask"; view: string; id: string; what: string; params: object }
   | { type: "drop"; id: string }
-  | { type: "select"; view: string; selection: Selection };
+  | { type: "select"; view: string; selection: Said };
+
+/** A selection on its way; `by` is the page that made it and how many it made. */
+type Said = Selection & { by?: string };
 
 const ANSWER_MS = 6000;
 const LOST = "The kernel that made this was restarted or shut down. What this page holds still works; run the cell again for the rest.";
@@ -48,6 +51,8 @@ export class KernelSource extends BaseSource {
   lane: Lane = "away";
   why = "";
   readonly #view: string;
+  readonly #me = Math.random().toString(36).slice(2);
+  readonly #told = new Map<string, number>();
   readonly #waiting = new Map<string, Waiting>();
   #port: Port | null = null;
   #stop: (() => void) | null = null;
@@ -119,7 +124,15 @@ export class KernelSource extends BaseSource {
   }
 
   protected override tell(selection: Selection): void {
-    this.#send({ type: "select", view: this.#view, selection });
+    const count = (this.#told.get(selection.of) ?? 0) + 1;
+    this.#told.set(selection.of, count);
+    this.#send({ type: "select", view: this.#view, selection: { ...selection, by: `${this.#me}.${count}` } });
+  }
+
+  /** Selected somewhere. An echo of what this page selected before its last choice must not take it back. */
+  #chosen({ of, ids, by }: Said): void {
+    const [who, count] = (by ?? "").split(".");
+    if (who !== this.#me || Number(count) >= (this.#told.get(of) ?? 0)) this.take({ of, ids });
   }
 
   #greet(): void {
@@ -167,7 +180,7 @@ export class KernelSource extends BaseSource {
   }
 
   #pushed(topic: string, data: unknown): void {
-    if (topic.startsWith("select:")) this.take(data as Selection);
+    if (topic.startsWith("select:")) this.#chosen(data as Said);
     else this.receive({ topic, data });
   }
 
