@@ -33,7 +33,7 @@ def chosen(host: Locator, of: str = "probes") -> list[int]:
 
 
 def plot(host: Locator, part: str) -> Locator:
-    return host.get_by_role("region", name=part, exact=True).locator("canvas").first
+    return host.get_by_role("group", name=part, exact=True).locator("canvas").first
 
 
 def drag_over(page: Page, canvas: Locator) -> None:
@@ -126,7 +126,7 @@ def test_more_probes_than_a_page_holds_are_asked_for_and_survive_the_kernel(page
 def test_what_cannot_be_shown_is_said(page: Page) -> None:
     host = show(page, "capture/files moved", width=700)
     host.get_by_text("layer_3.pt is missing though the manifest names it").wait_for()
-    assert host.get_by_role("region", name="Projection").count() == 0
+    assert host.get_by_role("group", name="Projection").count() == 0
     assert host.get_by_role("grid", name="Probes").is_visible()
     host = show(page, "capture/NaN", width=700)
     host.get_by_text("2 probes with NaN or infinity at some layer: 3, 17").wait_for()
@@ -144,7 +144,7 @@ def test_hostile_texts_stay_texts(page: Page) -> None:
 def test_two_captures_share_what_is_selected(page: Page) -> None:
     host = show(page, "capture/two side by side", width=1200)
     settle(page)
-    drag_over(page, host.get_by_role("region", name="Projections").locator("canvas").nth(1))
+    drag_over(page, host.get_by_role("group", name="Projections").locator("canvas").nth(1))
     see(page, host, "selected")
     assert len(chosen(host)) > 20
     host.get_by_role("radio", name="That differ").click()
