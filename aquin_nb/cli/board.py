@@ -125,7 +125,7 @@ def delete(
     return Done(f"The card {card} is deleted.", data={"deleted": card, "room": room})
 
 
-@verb(app, "bridge", "aquin-nb orchestrator bridge --socket /tmp/board.sock")
+@verb(app, "bridge", "aquin-nb orchestrator bridge --socket board.sock")
 def bridge(
     socket: Annotated[str, typer.Option("--socket", help="the Unix socket to listen on")], db: Database = None
 ) -> Done:

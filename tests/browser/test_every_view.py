@@ -39,7 +39,7 @@ def page() -> Iterator[Page]:
     if lab.CHROMIUM is None or shutil.which("node") is None or not (WIDGETS / "node_modules" / "axe-core").exists():
         if os.environ.get("CI"):
             pytest.fail("chromium, node and widgets/node_modules are needed; make test installs them")
-        pytest.skip("chromium, node or widgets/node_modules was not found; run make widgets to get them")
+        pytest.skip("chromium, node or widgets/node_modules was not found; run `make front` to get the latter")
     subprocess.run(["node", "build.mjs", "--gallery"], cwd=WIDGETS, check=True, stdout=subprocess.DEVNULL)
     with lab.chromium() as opened:
         opened.emulate_media(reduced_motion="reduce")  # nothing is measured in the middle of a transition
