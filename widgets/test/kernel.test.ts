@@ -140,3 +140,19 @@ test("a push is remembered, and a hello brings what was missed", () => {
 test("a file has what it holds and says so", async () => {
   await assert.rejects(new AwaySource().ask(), /was not saved with the page/);
 });
+
+test("a view that is mounted late hears what is so already, and then each change once", async () => {
+  const [source, desk] = connected();
+  desk.say({ type: "there", view: "v", known: true, pushes: { "select:features": { of: "features", ids: [7] }, notes: 1 } });
+  const [chosen, pushed]: [number[][], unknown[]] = [[], []];
+  source.on("select", ({ ids }: Selection) => chosen.push(ids));
+  source.on("push", ({ topic, data }) => pushed.push([topic, data]));
+  source.on("select", () => assert.fail("nobody listens any more"))();
+  assert.deepEqual([chosen, pushed], [[], []]); // not while it is being mounted
+  await Promise.resolve();
+  assert.deepEqual([chosen, pushed], [[[7]], [["notes", 1]]]);
+  source.select({ of: "features", ids: [8] });
+  await Promise.resolve();
+  assert.deepEqual(chosen, [[7], [8]]);
+  source.close();
+});

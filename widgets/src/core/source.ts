@@ -55,8 +55,12 @@ export abstract class BaseSource implements Source {
   }
 
   on(event: SourceEvent, listener: (data: never) => void): () => void {
-    this.#listeners[event].add(listener);
-    return () => void this.#listeners[event].delete(listener);
+    const listeners = this.#listeners[event];
+    listeners.add(listener);
+    // A view that is mounted late (a second one, or after the kernel's first word) hears what is so already.
+    const known = event === "select" ? [...this.#selected.values()] : event === "push" ? [...this.#pushed].map(([topic, data]) => ({ topic, data })) : [];
+    if (known.length > 0) queueMicrotask(() => known.forEach((data) => listeners.has(listener) && listener(data as never)));
+    return () => void listeners.delete(listener);
   }
 
   /** Pass a selection of this page on to the kernel; a source without one has nobody to tell. */
