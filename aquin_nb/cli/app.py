@@ -14,9 +14,10 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import AquinError, Cancelled
-from .invocation import CANCELLED, DONE, FAILED, USAGE, Done, Front, Invocation, begin
+from .invocation import CANCELLED, DONE, FAILED, TERMINATED, USAGE, Done, Front, Invocation, begin
 from .output import as_line, complain, completed, failed, hush, write
 from .terminal import Terminal
+from .termination import Termination, termination
 from .usage import Misused, UsageError, sentence
 from .verb import SETTINGS
 
@@ -26,7 +27,7 @@ PROGRAM = "aquin-nb"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command in the terminal and return its exit status.
 
-    0 done, 1 failed, 2 usage, 3 not usable (`--strict`), 130 cancelled; see `docs/cli.md`.
+    0 done, 1 failed, 2 usage, 3 not usable (`--strict`), 130 cancelled, 143 by SIGTERM; see `docs/cli.md`.
 
     >>> main(["models", "--output-json"])                              # doctest: +SKIP
     0
@@ -34,6 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if "_AQUIN_NB_COMPLETE" in os.environ:
         commands()(prog_name=PROGRAM)
+    with termination() as asked:
+        return _ended(words, asked)
+
+
+def _ended(words: list[str], asked: Termination) -> int:
+    """Run a command, write what it says, and return its exit status."""
     out, json = sys.stdout, "--output-json" in words
     verb = ""
     try:
@@ -47,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return DONE
     except BaseException as error:
         code = _code(error)
+        if code == CANCELLED and asked.asked:
+            code = TERMINATED
         if code is None:
             if not json:
                 raise
@@ -179,11 +188,11 @@ def _refused(error: BaseException, code: int, verb: str, out: Any) -> int:
         said = AquinError(f"this command needs {error.name}: pip install 'aquin-nb[{extra}]'.")
     elif isinstance(error, OSError):
         said = AquinError(f"{error.filename}: {error.strerror}.")
-    elif not isinstance(error, AquinError) and code == CANCELLED:
+    elif not isinstance(error, AquinError) and code in (CANCELLED, TERMINATED):
         said = Cancelled("interrupted.")
     try:
         if out is not None:
-            write(as_line(failed(verb, said, code, cancelled=code == CANCELLED)), out)
+            write(as_line(failed(verb, said, code, cancelled=code in (CANCELLED, TERMINATED))), out)
         else:
             complain(str(said))
     except BrokenPipeError:

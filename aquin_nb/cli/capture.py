@@ -18,8 +18,11 @@ from .options import (
     ModelOption,
     NameOption,
     OutputOption,
+    PromptsOption,
+    ResumeOption,
     SaeOption,
     TextKeyOption,
+    TokensOption,
     numbers,
     sites,
 )
@@ -36,7 +39,7 @@ def add(app: typer.Typer) -> None:
 
 def capture(
     model: ModelOption = None,
-    prompts: Annotated[str | None, typer.Option("--prompts", help="JSON or JSONL file; default: built-in")] = None,
+    prompts: PromptsOption = None,
     topic: Annotated[str, typer.Option("--topic", help="of the built-in probes")] = "general knowledge",
     count: Annotated[int, typer.Option("--count", help="how many built-in probes")] = 6,
     layers: Annotated[str, typer.Option("--layers", help="all, or numbers: 3,4,5")] = "all",
@@ -84,14 +87,14 @@ def collect(
     corpus: CorpusOption = None,
     text_key: TextKeyOption = "text",
     checkpoint: CheckpointOption = None,
-    tokens: Annotated[int | None, typer.Option("--tokens", help="rows to keep")] = None,
+    tokens: TokensOption = None,
     seed: Annotated[int | None, typer.Option("--seed", help="shuffles the documents")] = None,
     context_size: Annotated[
         int | None, typer.Option("--context-size", help="tokens a row of the model's input")
     ] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", help="rows a forward pass")] = None,
     stored: Annotated[str, typer.Option("--dtype", help="on disk: auto, float16, bfloat16 or float32")] = "auto",
-    resume: Annotated[bool, typer.Option("--resume", help="go on with what --name or --output holds")] = False,
+    resume: ResumeOption = False,
     device: DeviceOption = None,
     model_dtype: Annotated[str | None, typer.Option("--model-dtype", help="of the model's weights")] = None,
     backend: BackendOption = None,

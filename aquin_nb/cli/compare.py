@@ -8,7 +8,16 @@ import typer
 
 from ..errors import AquinError
 from .invocation import Done, result_done, running
-from .options import BackendOption, DeviceOption, DtypeOption, ModelOption, NameOption, OutputOption, SaeOption
+from .options import (
+    BackendOption,
+    DeviceOption,
+    DtypeOption,
+    ModelOption,
+    NameOption,
+    OutputOption,
+    PromptsOption,
+    SaeOption,
+)
 from .output import complain
 from .usage import UsageError
 from .verb import verb
@@ -38,9 +47,7 @@ def diff(
     given_prompts: Annotated[str | None, typer.Argument(metavar="[PROMPTS]", help="or --prompts")] = None,
     model: ModelOption = None,
     checkpoint: Annotated[str | None, typer.Option("--checkpoint", help=Tuned)] = None,
-    prompts: Annotated[
-        str | None, typer.Option("--prompts", help="JSON or JSONL file; default: the built-in general knowledge")
-    ] = None,
+    prompts: PromptsOption = None,
     layer: LayerOption = None,
     sae: SaeOption = None,
     by: Annotated[

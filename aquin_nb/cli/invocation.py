@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from ..session import Session
     from .remembered import Remembered
 
-DONE, FAILED, USAGE, NOT_USABLE, CANCELLED = 0, 1, 2, 3, 130
-"""Exit codes; `docs/cli.md` promises them."""
+DONE, FAILED, USAGE, NOT_USABLE, CANCELLED, TERMINATED = 0, 1, 2, 3, 130, 143
+"""Exit codes; `docs/cli.md` promises them. The last is what a shell reports of any process that SIGTERM ended."""
 
 
 @dataclass

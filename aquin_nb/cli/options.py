@@ -14,6 +14,7 @@ Architecture = Literal["topk", "batchtopk", "relu", "jumprelu", "gated", "matryo
 ModelOption = Annotated[
     str | None, typer.Option("--model", help="slug, hub id, folder or GGUF file; default: the one that is loaded")
 ]
+NewModelOption = Annotated[str | None, typer.Option("--model", help="slug, hub id, folder or GGUF file")]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N")]
 DtypeOption = Annotated[
     str | None, typer.Option("--dtype", help="of the model's weights: auto, float32, bfloat16 or float16")
@@ -23,16 +24,31 @@ NameOption = Annotated[str | None, typer.Option("--name", help="names the run; d
 OutputOption = Annotated[
     str | None, typer.Option("--output", help="a place of your own; default: under $AQUIN_HOME, by name")
 ]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="go on with what --name or --output holds, stopped or killed")
+]
+PromptsOption = Annotated[
+    str | None, typer.Option("--prompts", help="JSON or JSONL file; default: the built-in probes")
+]
 CorpusOption = Annotated[
     str | None,
     typer.Option("--corpus", help="a file, a folder, a hub name or packaged; default: OpenWebText, if reached"),
 ]
 TextKeyOption = Annotated[str, typer.Option("--text-key", help="the key that holds the text of a row")]
+ActivationsOption = Annotated[
+    str | None, typer.Option("--activations", help="train on these instead: a store, or for sae train a capture")
+]
 CheckpointOption = Annotated[
     str | None, typer.Option("--checkpoint", help="a fine-tuned checkpoint instead of the base weights")
 ]
 ConfigOption = Annotated[str | None, typer.Option("--config", help="every other setting: a TOML, JSON or YAML file")]
 ArchitectureOption = Annotated[Architecture | None, typer.Option("--architecture", help="topk unless given")]
+QuickOption = Annotated[bool, typer.Option("--quick", help="fewer rows and steps, to see that everything works")]
+TokensOption = Annotated[int | None, typer.Option("--tokens", help="rows of activations to collect, of each layer")]
+DSaeOption = Annotated[int | None, typer.Option("--d-sae", help="width of the dictionary: how many features")]
+KOption = Annotated[int | None, typer.Option("--k", help="active features a row (L0) of the top-k architectures")]
+StepsOption = Annotated[int | None, typer.Option("--steps", help="of the optimiser")]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="of initial weights and the order of rows")]
 SaeOption = Annotated[str | None, typer.Option("--sae", help="dictionary file; default: the one that is bound")]
 StrictOption = Annotated[
     bool, typer.Option("--strict", help="end with exit status 3 when the verdict is smoke test only")

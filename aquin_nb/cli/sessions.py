@@ -13,7 +13,7 @@ from .. import home
 from ..errors import AquinError
 from .invocation import Done, running
 from .locks import alone
-from .options import BackendOption, DeviceOption, DtypeOption
+from .options import BackendOption, DeviceOption, DtypeOption, NewModelOption
 from .state import forget, recall, remember, state_file
 from .terminal import FIRST, placed, same_model
 from .usage import NotLoaded, UsageError
@@ -86,7 +86,7 @@ def _reached(orchestrator: str, state: Remembered) -> str:
 @verb(session_app, "start", "aquin-nb session start --id monday --model tiny")
 def start(
     id: Annotated[str | None, typer.Option("--id", help="of the session; default: a new one")] = None,
-    model: Annotated[str | None, typer.Option("--model", help="slug, hub id, folder or GGUF file")] = None,
+    model: NewModelOption = None,
     name: Annotated[str | None, typer.Option("--name", help="what the board calls it; default: its id")] = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
@@ -136,7 +136,7 @@ def end() -> Done:
 
 def load(
     ctx: typer.Context,
-    model: Annotated[str | None, typer.Option("--model", help="slug, hub id, folder or GGUF file")] = None,
+    model: NewModelOption = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     backend: BackendOption = None,
