@@ -21,7 +21,7 @@ from .protocol import BEAT_SECONDS, COLUMNS, MAX_POINTS, WIRE
 from .views.train import MOST_OTHERS, other, points_answer
 
 CURVE_POINTS: Final = 600  # in the synced trait, which a saved notebook may carry
-RATE: Final = 20.0  # messages a second; a notebook server sends in bursts above about 25
+RATE: Final = 10.0  # messages a second: each is drawn, and a curve that moves oftener costs more than it shows
 UNHEARD_POINTS: Final = 1000  # in the snapshots sent before the first hello came through
 UNHEARD_SECONDS: Final = 1.0
 

@@ -40,11 +40,12 @@ class Coalescer:
         """Say that there is something new to send; returns at once."""
         with self._changed:
             if not self._closing:
-                self._dirty = True
+                woken, self._dirty = self._dirty, True
                 if self._thread is None:
                     self._thread = threading.Thread(target=self._run, name="aquin-coalescer", daemon=True)
                     self._thread.start()
-                self._changed.notify()
+                elif not woken:  # else it waits for its slot, and waking it costs as much as sending
+                    self._changed.notify()
                 return
         self._call(self._send)
 
