@@ -16,7 +16,7 @@ help:
 	@echo "make unit   the fast tests only"
 	@echo "make torture  kill sessions and their orchestrator 1,700 times, then every fault 50 times, and judge what is left (two hours)"
 	@echo "make soak     a board under load for eight hours: its memory, files and latency"
-	@echo "make docs   build the documentation into site/, without network"
+	@echo "make docs   build the documentation into site/, without network; runs notebooks that changed (about five minutes for all)"
 	@echo "make screenshots  the pictures in README and docs, from real results in a real JupyterLab (some minutes; needs Chromium)"
 	@echo "make front  rebuild the front end after a change in widgets/src"
 
@@ -69,6 +69,7 @@ test: setup chromium check
 	@$(BIN)/python -m pytest --durations=5 -m browser
 
 docs: setup
+	@$(BIN)/python tools/render_notebooks.py
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "site/index.html"
 

@@ -191,5 +191,8 @@ def test_the_site_builds_strict_and_asks_nobody(tmp_path: Path) -> None:
         assert 'data-md-component="source"' not in page, "the theme would ask GitHub for the stars of a repository"
     session = (tmp_path / "site" / "reference" / "session.html").read_text("utf-8")
     assert "capture_activations" in session
+    for source in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        page = (tmp_path / "site" / "notebooks" / f"{source.stem}.html").read_text("utf-8")
+        assert ('class="outputs"' in page) != ("Shown without outputs." in page), "a page says whether it has them"
     schema = json.loads((tmp_path / "site" / "schemas" / "saeTrain.json").read_text("utf-8"))
     assert schema["properties"]["kind"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,15 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+from plotly.offline import get_plotlyjs
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMAS = ROOT / "aquin_nb" / "cards" / "schema"
+sys.path.insert(0, str(ROOT / "tools"))
+
+from notebook_pages import filled, markdown  # noqa: E402
+from render_notebooks import current  # noqa: E402
+
 OUTWARD = re.compile(r"(?<=\]\()((?:\.\./)+)([^)#\s]+)(#[^)\s]*)?(?=\))")
 
 
@@ -33,8 +41,13 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add a page a notebook, the committed schemas as they are, and the changelog."""
+    _as_run.cache_clear()
     for path in _notebooks():
-        files.append(File.generated(config, f"notebooks/{path.stem}.md", content=_notebook_page(path)))
+        uri = f"notebooks/{path.stem}.md"
+        notebook = _as_run(uri) or nbformat.read(path, as_version=4)
+        files.append(File.generated(config, uri, content=markdown(notebook, path.name)))
+    if any(_as_run(f"notebooks/{path.stem}.md") for path in _notebooks()):
+        files.append(File.generated(config, "assets/plotly.min.js", content=get_plotlyjs()))
     for path in sorted(SCHEMAS.glob("*.json")):
         files.append(File.generated(config, f"schemas/{path.name}", abs_src_path=str(path)))
     changes = (ROOT / "CHANGELOG.md").read_text("utf-8")
@@ -58,11 +71,13 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, **_: Any) 
     return OUTWARD.sub(lead, markdown)
 
 
-def _notebook_page(path: Path) -> str:
-    """Its texts and code; outputs are not in git, `make lab` makes them."""
-    parts = []
-    for cell in nbformat.read(path, as_version=4).cells:
-        parts.append(cell.source if cell.cell_type == "markdown" else f"```python\n{cell.source}\n```")
-        if len(parts) == 1:
-            parts.append(f"*Run it yourself: `make lab`, [notebooks/{path.name}](../../notebooks/{path.name}).*")
-    return "\n\n".join(parts) + "\n"
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Put the outputs of a notebook into its finished page."""
+    run = _as_run(page.file.src_uri)
+    return output if run is None else filled(output, run)
+
+
+@cache
+def _as_run(uri: str) -> nbformat.NotebookNode | None:
+    """The executed notebook of a page; None for other pages, and where it was not executed since it changed."""
+    return current(ROOT / "notebooks" / f"{Path(uri).stem}.ipynb") if uri.startswith("notebooks/") else None
