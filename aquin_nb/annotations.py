@@ -37,12 +37,18 @@ class Annotations:
         self.path, self._widths = path, widths
         self._lock = threading.RLock()
         self._kept: dict[Pair, dict[str, Any]] | None = None
-        self._listeners: list[Callable[[list[dict[str, Any]]], None]] = []
+        self._changes = 0
+        self._listeners: list[Callable[[dict[str, Any]], None]] = []
 
     def entries(self) -> list[dict[str, Any]]:
         """Each with a, b (None for a feature without a partner), verdict ("accepted", "flagged", ""), note, at."""
         with self._lock:
             return [dict(entry) for entry in self._entries().values()]
+
+    def told(self) -> dict[str, Any]:
+        """The entries as pages hear of them: `changes` counts, so that a page knows which of two messages is newer."""
+        with self._lock:
+            return {"entries": self.entries(), "changes": self._changes}
 
     def put(self, a: int | None, b: int | None, verdict: str = "", note: str = "") -> None:
         """Say something of a pair; neither verdict nor note takes back what was said.
@@ -67,13 +73,12 @@ class Annotations:
             if not self.path.parent.is_dir():
                 raise StoreError(f"{self.path.parent} is gone: what is said of a pair is kept beside the alignment.")
             write_json(self.path, {"format": FORMAT, "version": 1, "pairs": list(kept.values())})
-            self._kept = kept
-            told, listeners = self.entries(), list(self._listeners)
-        for listener in listeners:
-            listener(told)
+            self._kept, self._changes = kept, self._changes + 1
+            for listener in self._listeners:  # under the lock, so that the last one told is the last one made
+                listener(self.told())
 
-    def listen(self, listener: Callable[[list[dict[str, Any]]], None]) -> None:
-        """Call with all entries after each change."""
+    def listen(self, listener: Callable[[dict[str, Any]], None]) -> None:
+        """Call `listener(told)`, which returns at once, after each change."""
         with self._lock:
             self._listeners.append(listener)
 

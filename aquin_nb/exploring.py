@@ -124,7 +124,7 @@ class Explored(Result):
     @cached_property
     def _annotations(self) -> Annotations:
         notes = Annotations(self.path / "annotations.json", (self.card.n_a, self.card.n_b))
-        notes.listen(lambda entries: self._push("annotations", {"entries": entries}))
+        notes.listen(lambda told: self._push("annotations", told))
         return notes
 
     def _push(self, topic: str, data: dict[str, Any]) -> None:
@@ -178,12 +178,12 @@ class Explored(Result):
         def annotate(params: dict[str, Any]) -> dict[str, Any]:
             verdict, note = params.get("verdict", ""), params.get("note", "")
             self._annotations.put(params.get("a"), params.get("b"), verdict, note)
-            return {"entries": self._annotations.entries()}
+            return self._annotations.told()
 
         return answers | {
             "tile": lambda params: tile(params) | {"why": self._loader.why},
             "annotate": annotate,
-            "annotations": lambda _params: {"entries": self._annotations.entries()},
+            "annotations": lambda _params: self._annotations.told(),
             "texts": looked.answer,
         }
 

@@ -24,6 +24,9 @@ class Desk extends BaseSource {
   elsewhere(of: "features" | "features_b", id: number): void {
     this.take({ of, ids: [id] });
   }
+  push(topic: string, data: unknown): void {
+    this.receive({ topic, data });
+  }
 }
 
 const never = (error: unknown) => assert.fail(String(error));
@@ -145,7 +148,7 @@ test("all features come in pages once a kernel is there, and what was said with 
   const data = sampleAlign(2000);
   const starts: unknown[] = [];
   const desk = new Desk({
-    annotations: () => ({ entries: [{ a: 0, b: 1, verdict: "accepted", note: "", at: "" }] }),
+    annotations: () => ({ entries: [{ a: 0, b: 1, verdict: "accepted", note: "", at: "" }], changes: 1 }),
     table: ({ side, start }) => (starts.push([side, start]), whole[side as "a" | "b"].table),
   });
   const explorer = new Explorer(data, desk, never);
@@ -157,7 +160,7 @@ test("all features come in pages once a kernel is there, and what was said with 
 });
 
 test("without a kernel what is said stays in the page; with one the kernel keeps it", async () => {
-  const desk = new Desk({ annotate: (params) => ({ entries: [{ a: params["a"], b: params["b"], verdict: params["verdict"], note: "kept", at: "" }] }) });
+  const desk = new Desk({ annotate: (params) => ({ entries: [{ a: params["a"], b: params["b"], verdict: params["verdict"], note: "kept", at: "" }], changes: 1 }) });
   const explorer = new Explorer(sampleAlign(40), desk, never);
   await explorer.say({ a: 1, b: 2 }, "flagged", "");
   assert.equal(explorer.said({ a: 1, b: 2 })?.note, "kept");
@@ -184,5 +187,17 @@ test("several that are selected elsewhere are all marked, the first is in focus"
   assert.deepEqual(explorer.chosen("a"), [4, 9]);
   explorer.focus({ a: 1, b: 2 });
   assert.deepEqual([explorer.chosen("a"), explorer.chosen("b")], [[1], [2]]);
+  explorer.close();
+});
+
+test("an answer that arrives after newer news does not take it back", async () => {
+  let answer = (_told: object) => {};
+  const desk = new Desk({ annotations: () => new Promise((resolve) => (answer = resolve)) });
+  const explorer = new Explorer(sampleAlign(40, true), desk, never);
+  const loaded = explorer.load();
+  desk.push("annotations", { entries: [{ a: 0, b: 1, verdict: "flagged", note: "", at: "" }], changes: 1 });
+  answer({ entries: [], changes: 0 });
+  await loaded;
+  assert.equal(explorer.said({ a: 0, b: 1 })?.verdict, "flagged");
   explorer.close();
 });

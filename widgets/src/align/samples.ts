@@ -48,10 +48,10 @@ function kernel(n: number, delay?: number): StandIn {
         const page = Object.entries(columns).map(([name, column]) => [name, column.slice(start, start + PAGE)]);
         return { rows: Math.min(PAGE, rows - start), columns: Object.fromEntries(page) };
       },
-      annotations: () => ({ entries: [...notes.values()] }),
+      annotations: () => ({ entries: [...notes.values()], changes: 0 }),
       annotate: (params: { a: number | null; b: number | null; verdict: string; note: string }) => {
         notes.set(`${params.a}:${params.b}`, { ...params, at: "2026-01-01T00:00:00+00:00" });
-        return { entries: [...notes.values()] };
+        return { entries: [...notes.values()], changes: 0 };
       },
       order: () => ({ a: order, b: others }),
       overview: () => tile({ row: 0, col: 0, block: 2 ** Math.max(0, Math.ceil(Math.log2(n / 128))), height: 256, width: 256 }),

@@ -3,6 +3,12 @@ import type { Columns } from "../core/columns.ts";
 import type { Selection, Source } from "../core/source.ts";
 import { answeredDetail, embeddedDetail, joinPages, numbers, other, pairKey, rowOf, verdicts, weakness, type AlignData, type Detail, type Note, type Pair, type PairAnswer, type SideName } from "./data.ts";
 
+/** What people said, and the count of changes by which the newer of two messages is known. */
+interface Told {
+  entries: Note[];
+  changes: number;
+}
+
 export type Change = "pair" | "tables" | "notes" | "lane" | "side" | "map";
 
 const PAGE = 32_768; // rows of one answer, as in Python
@@ -24,6 +30,7 @@ export class Explorer {
   readonly #stops: (() => void)[] = [];
   readonly #fail: (error: unknown) => void;
   #loading = false;
+  #changes = 0;
   #late: ReturnType<typeof setTimeout> | undefined;
 
   constructor(data: AlignData, source: Source, fail: (error: unknown) => void) {
@@ -96,10 +103,7 @@ export class Explorer {
   async load(): Promise<void> {
     if (this.#loading || !this.live) return;
     this.#loading = true;
-    const kept = this.source.ask<{ entries: Note[] }>("annotations").then(({ entries }) => {
-      this.#take(entries);
-      this.#emit("notes");
-    }, this.#fail);
+    const kept = this.source.ask<Told>("annotations").then((told) => this.#told(told), this.#fail);
     try {
       for (const side of ["a", "b"] as const) {
         if (this.whole(side)) continue;
@@ -142,14 +146,13 @@ export class Explorer {
   /** Keep what a person said of a pair: beside the alignment when a kernel is there, else in this page. */
   async say(pair: Pair, verdict: string, note: string): Promise<void> {
     if (this.live) {
-      const { entries } = await this.source.ask<{ entries: Note[] }>("annotate", { ...pair, verdict, note });
-      this.#take(entries);
+      this.#told(await this.source.ask<Told>("annotate", { ...pair, verdict, note }));
     } else {
       this.notes.delete(pairKey(pair));
       if (verdict || note.trim()) this.notes.set(pairKey(pair), { ...pair, verdict, note: note.trim(), at: new Date().toISOString().slice(0, 19) + "+00:00" });
       this.#judge();
+      this.#emit("notes");
     }
-    this.#emit("notes");
   }
 
   async #partnerOf(side: SideName, feature: number): Promise<void> {
@@ -161,6 +164,14 @@ export class Explorer {
     } catch (error) {
       this.#fail(error);
     }
+  }
+
+  /** An answer may arrive after the news that it was made before. */
+  #told({ entries, changes }: Told): void {
+    if (changes < this.#changes) return;
+    this.#changes = changes;
+    this.#take(entries);
+    this.#emit("notes");
   }
 
   #take(entries: readonly Note[]): void {
@@ -194,10 +205,8 @@ export class Explorer {
   }
 
   #pushed(topic: string, pushed: unknown): void {
-    if (topic === "annotations") {
-      this.#take((pushed as { entries: Note[] }).entries);
-      this.#emit("notes");
-    } else if (topic === "reading") {
+    if (topic === "annotations") this.#told(pushed as Told);
+    else if (topic === "reading") {
       this.reading = true;
       this.#emit("pair");
     } else if (topic === "map") {
