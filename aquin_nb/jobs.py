@@ -227,6 +227,9 @@ class JobQueue:
         self._lock = threading.Lock()
         self.cancel_at_exit()
 
+    def __repr__(self) -> str:
+        return "\n".join(repr(job) for job in self.jobs) or f"<JobQueue {self.name}: no jobs yet>"
+
     def cancel_at_exit(self) -> None:
         """Stop the work before Python ends, and before all that was registered for its end until now.
 

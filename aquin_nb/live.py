@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from .widgets.job import JobState, Progress
 
 INTERVAL_SECONDS = 0.1
+LINES = 20
+"""Lines of progress that a terminal gets, and one a stage."""
+HERE = "print(job) says how far it is, job.wait() gives its result, job.cancel() stops it."
 
 
 class Live(ABC):
@@ -36,6 +39,8 @@ class Live(ABC):
         self._lock = threading.RLock()
         self._stage, self._stage_began, self._stage_first = "", 0.0, 0
         self._shown = 0.0
+        self._said: tuple[int, str] | None = None
+        self._in_lines = False
         job.show_as(self)
         job.on_change(self._changed)
 
@@ -62,10 +67,12 @@ class Live(ABC):
             from .widgets.bridge import in_kernel
 
             if not in_kernel():
-                display({"text/plain": repr(self.job)}, raw=True)
+                display({"text/plain": f"{self.job!r}\n{HERE}"}, raw=True)
+                self._in_lines = True
                 return
             if self._view is None:
                 self._view = self._make()
+                self._view.told = self._told
             self._handles.append(display(self._view, display_id=True))
 
     def _changed(self, job: Job[Any]) -> None:
@@ -75,10 +82,28 @@ class Live(ABC):
             return  # a training ticks on every step; a view needs no more than a few a second
         with self._lock:
             self._shown = now
+            if self._in_lines:
+                self._say(finished)
             if finished:
                 self._settle()
             else:
                 self._refresh()
+
+    def _told(self) -> str:
+        """For a console on a kernel, which gets no news of it."""
+        from .widgets.base import NO_WIDGETS
+
+        return f"{self.job!r}\n{NO_WIDGETS} Here {HERE}"
+
+    def _say(self, finished: bool) -> None:
+        """A line of progress where a terminal showed the job: one a stage and every 5 %."""
+        job = self.job
+        now = (int(job.progress * LINES), job.status if finished else job.tick.stage if job.tick is not None else "")
+        if now == self._said:
+            return
+        self._said = now
+        # The terminal's prompt may be waiting: IPython writes above it what is printed by other threads.
+        print(repr(job) if finished else f"{job.name}: {job.progress:.0%} {job.stage}".rstrip())  # noqa: T201
 
     def _progress(self, tick: Tick) -> Progress:
         """Rate and time left, measured within the present stage."""

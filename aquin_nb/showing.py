@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from .widgets.view_widget import ViewWidget
 
 
+HINT = 'To see it where only text is shown: .save("NAME.html") writes its view as a page for any browser.'
+
+
 class Frozen:
     """A script-free picture of a result: what a saved notebook shows when neither kernel nor trust is there."""
 
@@ -171,7 +174,12 @@ class Shown(ABC):
         return self.summary()
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return {"text/plain": self.summary(), "text/html": self._html_here()}
+        text = self.summary()
+        if hasattr(self, "save"):
+            text += f"\n{HINT}"
+        if _only_text():
+            return {"text/plain": text}
+        return {"text/plain": text, "text/html": self._html_here()}
 
     def _html_here(self) -> str:
         """As HTML whose view finds this kernel, where there is one."""
@@ -179,6 +187,15 @@ class Shown(ABC):
 
         kernel = bridge()
         return self._page(kernel.serve(self._served) if kernel is not None else None)
+
+
+def _only_text() -> bool:
+    """Whether IPython runs in a terminal, where a view would be made for nothing."""
+    import sys
+
+    module = sys.modules.get("IPython")
+    shell = module.get_ipython() if module is not None else None
+    return shell is not None and getattr(shell, "kernel", None) is None
 
 
 def link(a: Shown, b: Shown) -> Callable[[], None]:

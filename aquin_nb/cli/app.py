@@ -15,11 +15,11 @@ import typer
 
 from ..errors import AquinError, Cancelled
 from .invocation import CANCELLED, DONE, FAILED, TERMINATED, USAGE, Done, Front, Invocation, begin
-from .output import as_line, complain, completed, failed, hush, write
+from .output import as_line, complain, completed, failed, hanging, hush, write
 from .terminal import Terminal
 from .termination import Termination, termination
 from .usage import Misused, UsageError, sentence
-from .verb import SETTINGS
+from .verb import BEGIN, BOARD, MARKUP, SETTINGS, WORK
 
 PROGRAM = "aquin-nb"
 
@@ -47,7 +47,7 @@ def _ended(words: list[str], asked: Termination) -> int:
         verb = " ".join(known_words(words))
         done = _hushed(words, json)
         if not done.shown:
-            write(as_line(completed(verb, done)) if json else done.text, out)
+            write(as_line(completed(verb, done)) if json else hanging(done.text), out)
         return done.exit_code
     except BrokenPipeError:
         hush(out)
@@ -100,20 +100,20 @@ def commands() -> Any:
         epilog="Example: aquin-nb load --model tiny, then aquin-nb sae train --quick --name first",
         no_args_is_help=True,
         context_settings=SETTINGS,
-        rich_markup_mode="rich",
+        rich_markup_mode=MARKUP,
     )
     root.callback()(_root)
     sessions.add_connect(root)
-    root.add_typer(sessions.session_app, name="session")
-    root.add_typer(sessions.load_app, name="load")
-    root.add_typer(pulling.app, name="pull")
+    root.add_typer(sessions.session_app, name="session", rich_help_panel=BEGIN)
+    root.add_typer(sessions.load_app, name="load", rich_help_panel=BEGIN)
+    root.add_typer(pulling.app, name="pull", rich_help_panel=BEGIN)
     models.add(root)
     capture.add(root)
-    root.add_typer(activations.app, name="activations")
-    root.add_typer(train.app, name="sae")
+    root.add_typer(activations.app, name="activations", rich_help_panel=WORK)
+    root.add_typer(train.app, name="sae", rich_help_panel=WORK)
     compare.add(train.app)
     opening.add(root)
-    root.add_typer(board.app, name="orchestrator")
+    root.add_typer(board.app, name="orchestrator", rich_help_panel=BOARD)
     board.add_sync(root)
     diagnosis.add(root)
     return typer.main.get_command(root)

@@ -14,7 +14,7 @@ from ..orchestrator import command
 from .invocation import Done, running
 from .output import as_line, complain, completed, write
 from .usage import UsageError
-from .verb import group, verb
+from .verb import BOARD, group, verb
 
 app = group("The board: keep events of sessions and show their cards.")
 Database = Annotated[
@@ -136,7 +136,7 @@ def bridge(
 
 def add_sync(app: typer.Typer) -> None:
     """Add `sync` to the commands."""
-    verb(app, "sync", "aquin-nb sync --wait 60")(sync)
+    verb(app, "sync", "aquin-nb sync --wait 60", BOARD)(sync)
 
 
 def sync(

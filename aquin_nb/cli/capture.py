@@ -26,13 +26,15 @@ from .options import (
     numbers,
     sites,
 )
-from .verb import verb
+from .verb import WORK, verb
 
 
 def add(app: typer.Typer) -> None:
     """Add the commands that run text through a model."""
-    verb(app, "capture-activations", "aquin-nb capture-activations --topic sentiment --count 12 --layers 2,3")(capture)
-    verb(app, "collect-activations", "aquin-nb collect-activations --layers 3 --corpus texts.jsonl --name kept")(
+    verb(app, "capture-activations", "aquin-nb capture-activations --topic sentiment --count 12 --layers 2,3", WORK)(
+        capture
+    )
+    verb(app, "collect-activations", "aquin-nb collect-activations --layers 3 --corpus texts.jsonl --name kept", WORK)(
         collect
     )
 

@@ -38,8 +38,11 @@ class Done:
 
 def result_done(result: Any, text: str | None = None, **data: Any) -> Done:
     """A verb's result, with its card and its place."""
+    said = repr(result) if text is None else text
+    if str(result.path) not in said:
+        said += f"\n  In {result.path}; `aquin-nb open` shows it."
     return Done(
-        text=repr(result) if text is None else text,
+        text=said,
         result=result,
         card=getattr(result, "card", None),
         path=str(result.path),

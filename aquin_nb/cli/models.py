@@ -8,13 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from .invocation import Done
-from .verb import verb
+from .verb import BEGIN, verb
 
 
 def add(app: typer.Typer) -> None:
     """Add the commands about models."""
-    verb(app, "models", "aquin-nb models")(models)
-    verb(app, "fetch", "aquin-nb fetch smollm2-135m")(fetch)
+    verb(app, "models", "aquin-nb models", BEGIN)(models)
+    verb(app, "fetch", "aquin-nb fetch smollm2-135m", BEGIN)(fetch)
 
 
 def models() -> Done:

@@ -11,21 +11,22 @@ import typer
 
 from ..errors import StoreError
 from .invocation import Done, result_done
+from .state import state_file
+from .tables import first, shown
 from .usage import UsageError
-from .verb import verb
+from .verb import LOOK, verb
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ..results import Result
 
-ROWS = 12
-COLUMN = 13
-"""Characters that a column of the table is given."""
 WHAT = "a capture, an activation store, a dictionary (.pt), a diff, a trajectory, an alignment or a sweep"
 
 
 def add(app: typer.Typer) -> None:
     """Add `open` to the commands."""
-    verb(app, "open", "aquin-nb open ~/.aquin/captures/first --html first.html")(open_path)
+    verb(app, "open", "aquin-nb open ~/.aquin/captures/first --html first.html", LOOK)(open_path)
 
 
 def open_path(
@@ -36,18 +37,37 @@ def open_path(
     if html is not None and not html.endswith(".html"):
         raise UsageError(f"--html {html}: name a file that ends in .html.")
     file = Path(path).expanduser()
+    if file.name == state_file().name and file.is_file():
+        return _session(file, html)
     if file.suffix == ".pt" and file.is_file() and not file.with_suffix(".card.json").exists():
         return _dictionary(file, html)
     found = opened(path)
     tables = {name: _records(frame) for name, frame in found.frames.items()}
     done = result_done(found, summary=found.summary(), tables=tables)
     if html is None:
-        done.text = _shown(found)
+        done.text = shown(found)
         return done
     place = found.save(html)
     done.data["html"] = str(place)
     done.text = f"The view is in {place}."
     return done
+
+
+def _session(file: Path, html: str | None) -> Done:
+    """What is remembered of a session.
+
+    Raises:
+        StoreError: a view is asked for. SessionError: it is damaged.
+    """
+    from .sessions import described
+    from .state import recall
+
+    if html is not None:
+        raise StoreError(f"{file} is a session: it has no view. Open what its commands wrote.")
+    state = recall(file)
+    assert state is not None
+    told = state.model_dump(mode="json")
+    return Done(described(state), state, path=str(file), data={"session": told, "tables": {}})
 
 
 def _dictionary(file: Path, html: str | None) -> Done:
@@ -127,47 +147,7 @@ def _kind(file: Path) -> str:
     return str(told.get("kind", "")) if isinstance(told, dict) else ""
 
 
-def _records(frame: Any) -> list[dict[str, Any]]:
-    """The first rows, as JSON can hold them."""
-    rows: list[dict[str, Any]] = json.loads(_first(frame).to_json(orient="records"))
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows to look at first, as JSON can hold them."""
+    rows: list[dict[str, Any]] = json.loads(first(frame)[0].to_json(orient="records"))
     return rows
-
-
-def _first(frame: Any) -> Any:
-    """The rows to look at first: of a diff those that moved furthest, else in their order."""
-    return (frame.sort_values("delta", key=abs, ascending=False) if "delta" in frame else frame).head(ROWS)
-
-
-def _shown(found: Result) -> str:
-    """A summary and the head of the main table, as wide as the terminal."""
-    from io import StringIO
-
-    from rich.console import Console
-    from rich.panel import Panel
-    from rich.table import Table
-    from rich.text import Text
-
-    from .output import lively, width
-
-    into = StringIO()
-    console = Console(file=into, width=width(), force_terminal=lively(), highlight=False)
-    console.print(Panel(Text(found.summary()), title=f"{type(found).__name__} {found.card.name}", title_align="left"))
-    name, frame = next(iter(found.frames.items()))
-    columns = list(frame.columns[: max(3, width() // COLUMN)])
-    table = Table(title=f"{name}: {min(ROWS, len(frame)):,} of {len(frame):,} rows", title_justify="left")
-    for column in columns:
-        number = frame[column].dtype.kind in "iuf"
-        table.add_column(str(column), justify="right" if number else "left", overflow="ellipsis", no_wrap=True)
-    for row in _first(frame)[columns].itertuples(index=False):
-        table.add_row(*(Text(_cell(value)) for value in row))
-    if columns:
-        console.print(table)
-    if left := len(frame.columns) - len(columns):
-        console.print(Text(f"{left} more columns; --html FILE shows all of it."))
-    return into.getvalue().rstrip("\n")
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return "" if value != value else f"{value:.4g}"
-    return str(value).replace("\n", " ")

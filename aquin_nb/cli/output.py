@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
-from typing import Any, TextIO
+import textwrap
+from typing import Any, Final, TextIO
 
 from .invocation import Done
 
 SCHEMA = 1
 """Version of the object of `--output-json`; keys may be added without a new one."""
+ASCII: Final = str.maketrans(
+    {"≥": ">=", "≤": "<=", "→": "->", "×": "x", "—": "-", "–": "-", "·": "|", "…": "...", "Δ": "D", "«": "<", "»": ">"}
+    | dict(zip("▁▂▃▄▅▆▇█", "_.:-=+*#", strict=True))
+)
+"""What stands for our signs where a stream cannot encode them."""
 
 
 def write(text: str, stream: TextIO | None = None) -> None:
@@ -26,13 +31,13 @@ def write(text: str, stream: TextIO | None = None) -> None:
         stream.write(text)
     except UnicodeEncodeError:
         encoding = stream.encoding or "ascii"
-        stream.write(text.encode(encoding, "replace").decode(encoding))
+        stream.write(text.translate(ASCII).encode(encoding, "replace").decode(encoding))
     stream.flush()
 
 
 def complain(text: str) -> None:
     """One line about what went wrong, on standard error."""
-    write(f"aquin-nb: {text}", sys.stderr)
+    write(hanging(f"aquin-nb: {text}", stream=sys.stderr), sys.stderr)
 
 
 def completed(verb: str, done: Done) -> dict[str, Any]:
@@ -80,11 +85,35 @@ def hush(stream: TextIO) -> None:
     os.close(nowhere)
 
 
-def lively() -> bool:
-    """Whether standard output is a terminal that is to be written in colour."""
-    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
+def lively(*, colour: bool = True, stream: TextIO | None = None) -> bool:
+    """Whether a stream (default: standard output) is a terminal, and one that is to be written in `colour`."""
+    return (stream or sys.stdout).isatty() and not (colour and os.environ.get("NO_COLOR"))
 
 
-def width() -> int:
-    """Columns to write for: the terminal's, or 120 where there is none."""
-    return shutil.get_terminal_size((120, 24)).columns
+def width(stream: TextIO | None = None) -> int:
+    """Columns to write for: those that COLUMNS says, or of the terminal; 120 where there is none."""
+    said = os.environ.get("COLUMNS", "")
+    if said.isdecimal() and int(said) > 0:
+        return int(said)
+    try:
+        return os.get_terminal_size((stream or sys.stdout).fileno()).columns or 120
+    except (OSError, ValueError, AttributeError):
+        return 120
+
+
+def hanging(text: str, indent: int | None = None, stream: TextIO | None = None) -> str:
+    """Lines that are wider than the terminal, broken between words and indented; anywhere else they stay whole.
+
+    Args:
+        indent: of what hangs below a line; default: two more than the line's own.
+    """
+    if not lively(colour=False, stream=stream):
+        return text
+    wide, lines = width(stream), list[str]()
+    for line in text.splitlines():
+        if len(line) <= wide or "\x1b" in line:
+            lines.append(line)
+            continue
+        below = " " * (len(line) - len(line.lstrip()) + 2 if indent is None else indent)
+        lines += textwrap.wrap(line, wide, subsequent_indent=below, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines)

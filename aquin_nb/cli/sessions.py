@@ -17,7 +17,7 @@ from .options import BackendOption, DeviceOption, DtypeOption, NewModelOption
 from .state import forget, recall, remember, state_file
 from .terminal import FIRST, placed, same_model
 from .usage import NotLoaded, UsageError
-from .verb import SETTINGS, group, verb, with_json
+from .verb import BEGIN, MARKUP, SETTINGS, group, verb, with_json
 
 if TYPE_CHECKING:
     from ..session import Session
@@ -28,7 +28,7 @@ load_app = typer.Typer(
     help="Load a model for the session, or bind a dictionary to it.",
     invoke_without_command=True,
     context_settings=SETTINGS,
-    rich_markup_mode="rich",
+    rich_markup_mode=MARKUP,
     epilog="Example: aquin-nb load --model tiny",
 )
 CONTACT_SECONDS = 5.0
@@ -36,7 +36,7 @@ CONTACT_SECONDS = 5.0
 
 def add_connect(app: typer.Typer) -> None:
     """Add `connect` to the commands."""
-    verb(app, "connect", 'aquin-nb connect --device "lab laptop" --name monday')(connect)
+    verb(app, "connect", 'aquin-nb connect --device "lab laptop" --name monday', BEGIN)(connect)
 
 
 def connect(
@@ -115,6 +115,11 @@ def show() -> Done:
     state = recall()
     if state is None:
         return Done(f"There is no session yet. `{FIRST}` begins one.", data={"session": None})
+    return Done(described(state), state, data=_told(state))
+
+
+def described(state: Remembered) -> str:
+    """A session's board, model and dictionary, one a line."""
     model = state.model
     shape = f"{model.name}: {model.n_layers} layers, d_model {model.d_model}" if model else f"none: {FIRST}"
     lines = [
@@ -123,7 +128,7 @@ def show() -> Done:
         f"  model       {shape}",
         f"  dictionary  {state.dictionary.path if state.dictionary else 'none: aquin-nb load sae --user NAME'}",
     ]
-    return Done("\n".join(lines), state, data=_told(state))
+    return "\n".join(lines)
 
 
 @verb(session_app, "end", "aquin-nb session end")

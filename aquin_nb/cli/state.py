@@ -21,13 +21,13 @@ def state_file() -> Path:
     return home.home() / "session.json"
 
 
-def recall() -> Remembered | None:
-    """The active session, if there is one.
+def recall(path: Path | None = None) -> Remembered | None:
+    """The active session, or the one whose file is at `path`, if there is one.
 
     Raises:
         SessionError: the file is damaged, unreadable, or of another version.
     """
-    path = state_file()
+    path = path or state_file()
     again = f"`aquin-nb session end` forgets it; what sessions wrote stays. ({path})"
     try:
         told = json.loads(path.read_bytes())

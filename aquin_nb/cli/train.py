@@ -9,6 +9,8 @@ import typer
 from ..errors import AquinError
 from .invocation import DONE, NOT_USABLE, Done, result_done, running
 from .options import (
+    TEXT,
+    TRAINING,
     ActivationsOption,
     ArchitectureOption,
     BackendOption,
@@ -60,17 +62,26 @@ def train(
     k: KOption = None,
     steps: StepsOption = None,
     epochs: Annotated[
-        float | None, typer.Option("--epochs", help="how often each row is seen; instead of --steps")
+        float | None,
+        typer.Option("--epochs", help="how often each row is seen; instead of --steps", rich_help_panel=TRAINING),
     ] = None,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", help="rows a step")] = None,
-    lr: Annotated[float | None, typer.Option("--lr", help="learning rate")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", help="rows a step", rich_help_panel=TRAINING)
+    ] = None,
+    lr: Annotated[float | None, typer.Option("--lr", help="learning rate", rich_help_panel=TRAINING)] = None,
     sparsity_coefficient: Annotated[
-        float | None, typer.Option("--sparsity-coefficient", help="for relu, jumprelu and gated")
+        float | None,
+        typer.Option("--sparsity-coefficient", help="for relu, jumprelu and gated", rich_help_panel=TRAINING),
     ] = None,
     seed: SeedOption = None,
     architecture: ArchitectureOption = None,
     no_keep: Annotated[
-        bool, typer.Option("--no-keep-activations", help="write no activations to disk; make them while it trains")
+        bool,
+        typer.Option(
+            "--no-keep-activations",
+            help="write no activations to disk; make them while it trains",
+            rich_help_panel=TEXT,
+        ),
     ] = False,
     device: DeviceOption = None,
     dtype: DtypeOption = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import anywidget
@@ -13,6 +14,8 @@ from ..errors import did_you_mean
 from .assets import bundle
 
 log = logging.getLogger("aquin_nb.widgets")
+
+NO_WIDGETS = "Its view needs a front end with widgets: JupyterLab, Notebook 7, VS Code, Colab or marimo."
 
 
 class AquinWidget(anywidget.AnyWidget):  # type: ignore[misc]
@@ -27,6 +30,9 @@ class AquinWidget(anywidget.AnyWidget):  # type: ignore[misc]
 
     error = t.Unicode("").tag(sync=True)
     """What went wrong inside the widget, shown under it; empty while all is well."""
+
+    told: Callable[[], str] | None = None
+    """Says in text what the widget shows, for front ends that draw neither widgets nor HTML."""
 
     def __init__(self, **kwargs: Any) -> None:
         known = self.trait_names()
@@ -53,7 +59,14 @@ class AquinWidget(anywidget.AnyWidget):  # type: ignore[misc]
         if bundle is None:
             return None
         data, metadata = bundle
-        return {**data, "text/html": self.fallback_html()}, metadata
+        return {**data, "text/html": self.fallback_html(), "text/plain": self.fallback_text()}, metadata
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"  # ipywidgets' own would print every point of the curve
+
+    def fallback_text(self) -> str:
+        """What a console shows."""
+        return self.told() if self.told is not None else f"{self!r} {NO_WIDGETS}"
 
     def fail(self, error: BaseException, doing: str) -> None:
         """Record a failure of the widget itself: in the log, and under the widget. Never raises."""
