@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path, PurePosixPath
 
 from ... import home
 from ...control import Control
-from ...errors import DictionaryError, NetworkError
-from ...files import require_writable
+from ...errors import AquinError, DictionaryError, NetworkError
+from ...files import require_writable, sha256
 from ..models.quiet import quiet_libraries
+from ..models.untyped import Untyped
 from .dictionary import SparseAutoencoder
 from .foreign import CFG, WEIGHTS, read_saelens
 from .formats import load_dictionary, save_dictionary
@@ -32,8 +34,9 @@ def pull_dictionary(
         the dictionary, its `path` set, and what a reader of it must know.
 
     Raises:
-        DictionaryError: unknown, of another kind, or of no model. NetworkError: not here, and not to be downloaded.
-        OutputError: the place cannot be written.
+        DictionaryError: unknown, gated, of another kind, of no model, or not what the hub announced.
+        NetworkError: not here, and not to be downloaded. OutputError: the place cannot be written.
+        Cancelled: `control` was cancelled; what was downloaded so far is gone on with the next time.
 
     >>> pull_dictionary("gpt2", layer=7)        # doctest: +SKIP
     """
@@ -71,24 +74,70 @@ def _located(slug: str, layer: int | None) -> tuple[str, str]:
 
 def _file(repo: str, name: str, control: Control | None) -> Path:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HFValidationError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
 
-    if control is not None:
-        control.tick("download", 0, 1, name)
     try:
-        return Path(hf_hub_download(repo, name))
+        path = Path(hf_hub_download(repo, name, tqdm_class=_reporter(control or Control(), name)))
+    except AquinError:
+        raise
+    except GatedRepoError as error:
+        raise DictionaryError(
+            f"{repo} is gated: accept its terms at https://huggingface.co/{repo} and log in with `hf auth login`."
+        ) from error
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise DictionaryError(
             f"The hub has no {repo!r} that you may read. Check the spelling and your login."
         ) from error
+    except LocalEntryNotFoundError as error:
+        raise _unreachable(repo, name, error) from error
     except EntryNotFoundError as error:
-        if type(error).__name__ == "LocalEntryNotFoundError":
-            raise _unreachable(repo, name, error) from None
         raise DictionaryError(
-            f"{repo} has no {name}: name a folder that SAELens wrote, or a .pt of aquin-nb."
+            f"{repo} has no {name}: name a folder that SAELens wrote ({CFG}, {WEIGHTS}), or a .pt of aquin-nb."
         ) from error
     except Exception as error:  # what is not ours is the network's
         raise _unreachable(repo, name, error) from error
+    _verify(path, repo, name)
+    return path
+
+
+def _reporter(control: Control, name: str) -> type:
+    """A progress bar that the library feeds and that only ticks; a cancel raises out of the download."""
+    from tqdm.auto import tqdm  # type: ignore[import-untyped]
+
+    class Reporter(tqdm):  # type: ignore[misc]
+        def __init__(self, *args: Untyped, **kwargs: Untyped) -> None:
+            kwargs.pop("name", None)
+            self._size, self._done = int(kwargs.get("total") or 0), int(kwargs.get("initial") or 0)
+            super().__init__(*args, **{**kwargs, "disable": True})
+
+        def update(self, n: float | None = 1) -> bool | None:
+            self._done += int(n or 0)
+            control.tick("download", self._done, max(self._size, self._done), f"bytes of {name}")
+            return None
+
+    return Reporter
+
+
+def _verify(path: Path, repo: str, name: str) -> None:
+    """Large files lie in the hub's cache under the SHA-256 that was announced; what is another one's is removed.
+
+    Raises:
+        DictionaryError: it is not what was announced.
+    """
+    blob = path.resolve()
+    if re.fullmatch(r"[0-9a-f]{64}", blob.name) and sha256(blob) != blob.name:
+        path.unlink(missing_ok=True)
+        blob.unlink(missing_ok=True)
+        raise DictionaryError(
+            f"{repo}/{name} is not the file that the hub announced: its SHA-256 is another one. It was removed; pull it"
+            " again, and if that does not help, ask who runs the mirror or the proxy between."
+        )
 
 
 def _unreachable(repo: str, name: str, error: Exception) -> NetworkError:
