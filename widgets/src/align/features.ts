@@ -208,16 +208,16 @@ function columns(side: SideName, explorer: Explorer, word: string): ColumnSpec[]
   const share = (value: unknown) => (typeof value === "number" ? Math.max(0, value) : 0);
   const there = other(side);
   return [
-    { name: "feature", label: `${side}`, title: `Feature of ${side}`, width: "64px", align: "right", text: feature, first: "ascending" },
-    { name: "class", label: "class", width: "minmax(104px, 1fr)", align: "left", first: "ascending", cell: (cell, value) => cell.replaceChildren(kindTag(value as number | null, explorer.data.classes)) },
-    { name: "near", label: "nearest", title: `Largest ${word} with any feature of ${there}; dead features are sorted to the end`, width: "84px", text: (_, row) => fixed(row["nearest_cosine"]), bar: (_, row) => share(row["nearest_cosine"]), first: "ascending" },
-    { name: "nearest", label: `in ${there}`, title: `The most similar feature of ${there}`, width: "64px", align: "right", text: feature },
-    { name: "cosine", label: "partner", title: `${word} with the partner`, width: "80px", text: fixed, bar: share },
-    { name: "partner", label: `in ${there}`, title: `The feature of ${there} it was matched with`, width: "64px", align: "right", text: feature },
+    { name: "feature", label: `${side}`, title: `Feature of ${side}`, width: "62px", align: "right", text: feature, first: "ascending" },
+    { name: "class", label: "class", width: "minmax(106px, 1fr)", align: "left", first: "ascending", cell: (cell, value) => cell.replaceChildren(kindTag(value as number | null, explorer.data.classes)) },
+    { name: "near", label: "nearest", title: `Largest ${word} with any feature of ${there}; dead features are sorted to the end`, width: "88px", text: (_, row) => fixed(row["nearest_cosine"]), bar: (_, row) => share(row["nearest_cosine"]), first: "ascending" },
+    { name: "nearest", label: `in ${there}`, title: `The most similar feature of ${there}`, width: "62px", align: "right", text: feature },
+    { name: "cosine", label: "partner", title: `${word} with the partner`, width: "82px", text: fixed, bar: share },
+    { name: "partner", label: `in ${there}`, title: `The feature of ${there} it was matched with`, width: "62px", align: "right", text: feature },
     { name: "margin", label: "margin", title: "What the whole matching would lose at least without this pair", width: "68px", text: margin },
-    { name: "q", label: "q", title: "False discovery rate: is the pair more alike than chance?", width: "68px", first: "ascending" },
-    { name: "firing_rate", label: "fires", title: "Share of the sample's rows", width: "76px", text: rate },
-    { name: "verdict", label: "said", title: "Accepted ✓, flagged ⚑ or remarked ✎", width: "52px", align: "left", text: (value) => MARKS[value as number] ?? "" },
+    { name: "q", label: "q", title: "False discovery rate: is the pair more alike than chance?", width: "62px", first: "ascending" },
+    { name: "firing_rate", label: "fires", title: "Share of the sample's rows", width: "60px", text: rate },
+    { name: "verdict", label: "said", title: "Accepted ✓, flagged ⚑ or remarked ✎", width: "48px", align: "left", text: (value) => MARKS[value as number] ?? "" },
   ];
 }
 

@@ -31,8 +31,8 @@ export function inspector(explorer: Explorer, shell: Shell, step: (by: 1 | -1) =
   const kept = h("div", { class: "told", role: "status" });
   const body = h("div", { class: "sheet" });
   const texts: Passages = passages(explorer);
-  const tools = h("div", { class: "judge" }, accept, flag, h("span", { class: "walk" }, previous, next));
-  const element = h("section", { class: "inspector", role: "group", "aria-label": "Pair" }, title, tools, box, kept, texts.element, body);
+  const tools = h("div", { class: "judge" }, accept, flag);
+  const element = h("section", { class: "inspector", role: "group", "aria-label": "Pair" }, h("div", { class: "top" }, title, h("span", { class: "walk" }, previous, next)), tools, box, kept, texts.element, body);
 
   function button(text: string, help: string, run: () => void): HTMLButtonElement {
     const made = h("button", { type: "button", title: help }, text) as HTMLButtonElement;
@@ -83,11 +83,12 @@ export function inspector(explorer: Explorer, shell: Shell, step: (by: 1 | -1) =
     stop = new AbortController();
     const pair = explorer.pair;
     const none = pair.a === null && pair.b === null;
-    for (const part of [accept, flag, box, kept, texts.element]) part.hidden = none;
+    for (const part of [tools, box, kept, texts.element]) part.hidden = none;
     if (none) {
       setText(title, "No pair yet");
       const words = data.card.n_pairs > 0 || data.a.total > 0 ? "Choose a feature in the table, a point or a place on the map; j goes to the next weak one." : "There is nothing to look at: no feature took part.";
-      body.replaceChildren(h("p", { class: "told" }, words));
+      const kinds = Object.entries(data.meanings).map(([name, text]) => h("div", {}, kindTag(data.classes.indexOf(name), data.classes), h("div", { class: "told" }, text)));
+      body.replaceChildren(h("p", { class: "told" }, words), ...kinds);
       return;
     }
     if (shown !== pairKey(pair)) {

@@ -35,6 +35,7 @@ export function mountComparison(host: HTMLElement, data: ComparisonDigest, sourc
     const exported: Export[] = [
       { label: "By layer as CSV", name: "captures by layer.csv", make: () => toCsv(data.lines) },
       { label: "Probes that differ as CSV", name: "probes that differ.csv", make: () => toCsv(data.flags) },
+      { label: "Curves as PNG", name: "captures by layer.png", make: () => plot.png() },
       { label: "Curves as SVG", name: "captures by layer.svg", make: () => plot.svg() },
     ];
     if (pairs.length > 0) exported.push(...matched(pairs));
@@ -128,8 +129,13 @@ export function mountComparison(host: HTMLElement, data: ComparisonDigest, sourc
     chosen();
     return [
       { label: "Matched probes as CSV", name: "matched probes.csv", make: () => toCsv(pair.table(pictures.layer, flags.known)) },
-      { label: "Projections as PNG: first", name: "first.png", make: () => pictures.plots[0].png() },
-      { label: "Projections as PNG: second", name: "second.png", make: () => pictures.plots[1].png() },
+      ...pictures.plots.flatMap((plot, i) => {
+        const name = i === 0 ? "first" : "second";
+        return [
+          { label: `Projection as PNG: ${name}`, name: `${name}.png`, make: () => plot.png() },
+          { label: `Projection as SVG: ${name}`, name: `${name}.svg`, make: () => plot.svg() },
+        ];
+      }),
     ];
   }
 

@@ -92,8 +92,10 @@ export function mountCapture(host: HTMLElement, data: CaptureDigest, source: Sou
             { label: "Projection as PNG", name: `${name} projection.png`, make: () => projection.plot.png() },
             { label: "Projection as SVG", name: `${name} projection.svg`, make: () => projection.plot.svg() },
             { label: "Heat map as PNG", name: `${name} layers.png`, make: () => heat.plot.png() },
+            { label: "Heat map as SVG", name: `${name} layers.svg`, make: () => heat.plot.svg() },
           ]
         : []),
+      { label: "Norms as PNG", name: `${name} norms.png`, make: () => norms.plot.png() },
       { label: "Norms as SVG", name: `${name} norms.svg`, make: () => norms.plot.svg() },
     ]);
   });

@@ -32,7 +32,9 @@ export interface LinesOptions extends LinesData, PlotOptions {
   /** Smallest and largest y that the axis shows at least. */
   yRange?: [number, number];
   xText?: (value: number) => string;
+  /** A value in the tooltip, and on the axis where `yText` does not say it shorter. */
   text?: (value: number) => string;
+  yText?: (value: number) => string;
   /** Legend above the plot; by default when there are two series or more. */
   legend?: boolean;
   /** Place of the cursor on the x axis, null when it leaves: hand it to other plots' `cursor`. */
@@ -116,7 +118,8 @@ class LinesPlot extends CanvasPlot implements Lines {
 
   #look(index: number, colours: Colours) {
     const { series } = this.#options;
-    return category(series[index]!.category ?? index, colours.theme);
+    const look = category(series[index]!.category ?? index, colours.theme);
+    return series.length > 1 ? look : { ...look, dash: [] }; // alone it need not be told apart
   }
 
   protected paint(pen: CanvasRenderingContext2D, colours: Colours): void {
@@ -125,7 +128,7 @@ class LinesPlot extends CanvasPlot implements Lines {
   }
 
   protected paintSvg(pen: Pen, colours: Colours): void {
-    const { x, series, band, marks = [], xLabel, yLabel, logX = false, logY = false, yRange, xText, text } = this.#options;
+    const { x, series, band, marks = [], xLabel, yLabel, logX = false, logY = false, yRange, xText, text, yText = text } = this.#options;
     const items = series.map(({ label }, i): LegendItem => ({ label, look: this.#look(i, colours), as: "line" }));
     if (band) items.push({ label: band.label, look: category(7, colours.theme), as: "area" });
     const top = (this.#options.legend ?? items.length > 1) ? legend(pen, colours, items, 56, Math.max(60, this.width - 66)) : 0;
@@ -139,7 +142,7 @@ class LinesPlot extends CanvasPlot implements Lines {
       y: spread(tallest ?? [logY ? 0.1 : 0, 1], logY, Math.max(2, Math.floor(place.height / 40)), 0.06),
     };
     this.#axes = axes;
-    drawAxes(pen, colours, axes, { xLabel, yLabel, ...(xText ? { xText } : {}), ...(text ? { yText: text } : {}) });
+    drawAxes(pen, colours, axes, { xLabel, yLabel, ...(xText ? { xText } : {}), ...(yText ? { yText } : {}) });
     if (!tallest) {
       pen.fillStyle = colours.text;
       pen.textAlign = "center";
@@ -170,7 +173,7 @@ class LinesPlot extends CanvasPlot implements Lines {
     pen.strokeStyle = pen.fillStyle = look.colour;
     pen.lineWidth = 1.8;
     pen.lineJoin = pen.lineCap = "round";
-    if (this.#options.series.length > 1) pen.setLineDash([...look.dash]);
+    pen.setLineDash([...look.dash]);
     pen.beginPath();
     const path = merged(xs, ys);
     const lone: [number, number][] = []; // between two gaps a point would draw nothing

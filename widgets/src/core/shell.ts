@@ -132,6 +132,7 @@ class Panel implements Shell {
     const { text, tone } = this.#said;
     setText(this.#status, [text, this.#why].filter(Boolean).join(" · "));
     this.#status.dataset["tone"] = text ? tone : this.#why ? "warn" : "idle";
+    if (text || this.#why) this.#status.dataset["used"] = ""; // keeps its room from now on, so that nothing jumps
   }
 
   colours(): Colours {

@@ -38,7 +38,7 @@ function build(shell: Shell, data: TrajectoryData, source: Source): () => void {
   const numbers = (values: (number | null)[]) => Float64Array.from(values, (value) => value ?? NaN);
   const main = lines({ surface: shell, label: "Change of features by step", height: 300, x, series: [], xLabel: "step", yLabel: "Δ of the mean activation", xText: count });
   const small = (label: string, values: (number | null)[], base?: number | null): Lines =>
-    lines({ surface: shell, label, height: 150, x, xLabel: "step", yLabel: label, xText: count, series: [{ label, y: numbers(values) }, ...(base == null ? [] : [{ label: "base", y: new Float64Array(steps.length).fill(base), category: 7 }])], ...(base == null ? {} : { legend: true }) });
+    lines({ surface: shell, label, height: 150, x, xLabel: "step", yLabel: "", legend: true, xText: count, series: [{ label, y: numbers(values) }, ...(base == null ? [] : [{ label: "base", y: new Float64Array(steps.length).fill(base), category: 7 }])] });
   const panels = [
     small("features changed", card.stops.map((stop) => stop.n_changed)),
     small("mean |Δ|", card.stops.map((stop) => stop.mean_abs_delta)),

@@ -129,15 +129,15 @@ class DiffView {
     const { columns } = this.#columns;
     const specs: (ColumnSpec | null)[] = [
       { name: "feature", label: "feature", width: "68px", text: String, first: "ascending" },
-      { name: "mean_base", label: "base", title: "mean activation in the base, silent tokens included", width: "68px", text: marked },
-      { name: "mean_checkpoint", label: "ckpt", title: "mean activation in the checkpoint", width: "68px", text: marked },
-      { name: "delta", label: "Δ", title: "checkpoint − base", width: "72px", text: signed },
-      { name: "size", label: "|Δ|", title: "size of the change", width: "76px", text: marked, bar: (value) => (typeof value === "number" ? Math.min(1, value / top) : 0) },
-      columns["q"] ? { name: "q", label: "q", title: "false discovery rate; small: more than chance", width: "68px", first: "ascending", text: (value) => qText(value as number | null) } : null,
-      { name: "name", label: "changes most on", width: "minmax(124px, 1fr)", align: "left", cell: (cell, value) => cell.replaceChildren(...tokensOf(String(value ?? ""))) },
-      { name: "rate_base", label: "fires, base", title: "share of tokens on which it fires in the base", width: "84px", text: (value) => percent(value as number | null) },
-      { name: "rate_checkpoint", label: "ckpt", title: "share of tokens on which it fires in the checkpoint", width: "72px", text: (value) => percent(value as number | null) },
-      columns["probes"] ? { name: "probes", label: "probes", title: "probes that differ in it", width: "72px", text: (value) => count(value as number | null) } : null,
+      { name: "mean_base", label: "base", title: "mean activation in the base, silent tokens included", width: "70px", text: marked },
+      { name: "mean_checkpoint", label: "ckpt", title: "mean activation in the checkpoint", width: "70px", text: marked },
+      { name: "delta", label: "Δ", title: "checkpoint − base", width: "76px", text: signed },
+      { name: "size", label: "|Δ|", title: "size of the change", width: "72px", text: marked, bar: (value) => (typeof value === "number" ? Math.min(1, value / top) : 0) },
+      columns["q"] ? { name: "q", label: "q", title: "false discovery rate; small: more than chance", width: "64px", first: "ascending", text: (value) => qText(value as number | null) } : null,
+      { name: "name", label: "changes most on", width: "minmax(92px, 1fr)", align: "left", cell: (cell, value) => cell.replaceChildren(...tokensOf(String(value ?? ""))) },
+      { name: "rate_base", label: "fires", title: "share of tokens on which it fires in the base", width: "56px", text: (value) => percent(value as number | null) },
+      { name: "rate_checkpoint", label: "→ ckpt", title: "share of tokens on which it fires in the checkpoint", width: "64px", text: (value) => percent(value as number | null) },
+      columns["probes"] ? { name: "probes", label: "probes", title: "probes that differ in it", width: "64px", text: (value) => count(value as number | null) } : null,
     ];
     return specs.filter((spec) => spec !== null);
   }

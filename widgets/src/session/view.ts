@@ -1,10 +1,12 @@
 // The session bar: what is loaded, what runs, and whether the board knows; live while it is in sight.
 import { h, setText, show } from "../core/dom.ts";
-import { toJson } from "../core/exports.ts";
+import { toCsv, toJson } from "../core/exports.ts";
+import { pictures } from "../core/picture.ts";
 import { openShell, type Shell } from "../core/shell.ts";
 import type { Push, Source } from "../core/source.ts";
+import { sessionPicture } from "./picture.ts";
 import css from "./style.css";
-import { dictionaryLine, doing, isOver, jobLine, memoryLine, modelLine, syncLine, type JobState, type SessionState } from "./words.ts";
+import { dictionaryLine, doing, isOver, jobColumns, jobLine, memoryLine, modelLine, syncLine, type JobState, type SessionState } from "./words.ts";
 
 const LOOK_MS = 7000; // half of LEASE_SECONDS in views/session.py
 const VERDICTS: Record<string, string> = { usable: "completed", weak: "queued", "smoke test only": "failed" };
@@ -39,7 +41,11 @@ class SessionView {
     const facts = h("dl", {}, fact("Model", this.#model, this.#about), fact("Dictionary", this.#dictionary, this.#verdict), fact("Memory", this.#memory), fact("Board", this.#sync, this.#board));
     shell.body.append(facts, this.#jobs, this.#none);
     shell.follow(source);
-    shell.exports([{ label: "State as JSON", name: `${state.name}.json`, make: () => toJson(this.#state) }]);
+    shell.exports([
+      { label: "Jobs as CSV", name: `${state.name} jobs.csv`, make: () => toCsv(jobColumns(this.#state.jobs)) },
+      { label: "State as JSON", name: `${state.name}.json`, make: () => toJson(this.#state) },
+      ...pictures("State", state.name, () => shell.colours(), (_, colours) => sessionPicture(colours, this.#state)),
+    ]);
     const drop = [
       source.on("push", ({ topic, data }: Push) => topic === "state" && this.#take(data as SessionState)),
       source.on("lane", () => {
@@ -126,6 +132,8 @@ class SessionView {
       if (!row.element.isConnected || row.element !== this.#jobs.children[jobs.indexOf(job)]) this.#jobs.insertBefore(row.element, this.#jobs.children[jobs.indexOf(job)] ?? null);
     }
     show(this.#jobs, jobs.length > 0);
+    if (jobs.length > 3) this.#jobs.tabIndex = 0; // it scrolls
+    else this.#jobs.removeAttribute("tabindex");
   }
 
   #cancel(id: number): void {

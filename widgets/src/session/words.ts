@@ -1,4 +1,5 @@
 // How a session reads: one line a subject. Pure text, tested in node.
+import type { Columns } from "../core/columns.ts";
 import { bytes, count, duration, percent } from "../core/format.ts";
 
 export interface JobState {
@@ -96,6 +97,12 @@ export function jobLine(job: JobState): string {
     return [percent(job.fraction), job.stage, left].filter(Boolean).join(" · ");
   }
   return job.problem && job.status === "failed" ? job.problem : job.status;
+}
+
+/** One row a job, for a file. */
+export function jobColumns(jobs: readonly JobState[]): Columns {
+  const texts = (name: "name" | "status" | "stage" | "problem") => jobs.map((job) => job[name]);
+  return { rows: jobs.length, columns: { name: texts("name"), status: texts("status"), stage: texts("stage"), fraction: Float64Array.from(jobs, ({ fraction }) => fraction), problem: texts("problem") } };
 }
 
 /** The word beside the name: what the session is doing. */

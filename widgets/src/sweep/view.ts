@@ -3,7 +3,7 @@ import type { SaeSweepCard } from "../cards.gen.ts";
 import { tabs } from "../core/controls.ts";
 import { h, note } from "../core/dom.ts";
 import { toCsv, toJson } from "../core/exports.ts";
-import { count, number } from "../core/format.ts";
+import { count, number, tick } from "../core/format.ts";
 import { lines, type Lines } from "../core/lines.ts";
 import type { Columns } from "../core/columns.ts";
 import { blank, openShell, type Shell } from "../core/shell.ts";
@@ -49,12 +49,12 @@ function build(shell: Shell, data: SweepData, source: Source): void {
   table.select(source.selected("layers")?.ids ?? []);
   const points = standing.strengths.length > 0 ? quadrant(shell, standing) : null;
   const panels = [
-    { name: "layers", label: "Layers", panel: h("div", {}, h("div", { class: "curves" }, ...plots.map(({ element }, i) => h("figure", {}, h("figcaption", {}, TITLES[i]), element))), table.element) },
+    { name: "layers", label: "Layers", panel: h("div", {}, h("div", { class: "curves" }, ...plots.map(({ element }) => element)), table.element) },
     { name: "strength", label: "Strength", panel: h("div", {}, points?.element ?? blank("empty", "No dictionary can be placed.")) },
     { name: "volume", label: "Activations", panel: h("div", {}, standing.volumes.length > 0 ? volumes(standing) : blank("empty", "No volumes are known.")) },
   ];
   shell.body.append(tabs({ label: "What is shown", tabs: panels, onShow: () => [...plots, points].forEach((plot) => plot?.redraw()) }).element);
-  if (card.caution) shell.body.append(note("idle", h("strong", {}, "How not to read this"), h("p", { class: "caution" }, card.caution)));
+  if (card.caution) shell.body.append(note("idle", h("strong", {}, "How not to read this"), h("p", {}, card.caution)));
   for (const problem of standing.problems) shell.body.append(note("warn", problem));
   const file = (suffix: string) => `${card.name}.${suffix}`;
   shell.exports([
@@ -77,13 +77,13 @@ function curves(shell: Shell, { layers, by_layer }: SweepData): Lines[] {
   const plots: Lines[] = [];
   const together = (at: number | null) => plots.forEach((plot) => plot.cursor(at));
   const shared = {
-    surface: shell, height: 190, x, xLabel: by_layer ? "layer" : "hook", onCursor: together,
+    surface: shell, height: 190, x, yLabel: "", legend: true, text: number, yText: tick, xLabel: by_layer ? "layer" : "hook", onCursor: together,
     xText: (value: number) => (!Number.isInteger(value) ? "" : by_layer ? String(value) : (hooks[value] ?? "")),
   };
   plots.push(
-    lines({ ...shared, label: TITLES[0]!, yLabel: "FVU", yRange: [0, 0], text: number, series: [{ label: "FVU", y: column("fvu") }] }),
-    lines({ ...shared, label: TITLES[1]!, yLabel: "", logY: true, text: number, series: [{ label: "recon MSE", y: column("recon_mse") }, { label: "mean norm", y: column("mean_norm"), category: 7 }] }),
-    lines({ ...shared, label: TITLES[2]!, yLabel: "%", yRange: [0, 1], text: (value) => `${number(value)} %`, series: [{ label: "dead", y: column("dead_share", 100), category: 1 }] }),
+    lines({ ...shared, label: TITLES[0]!, yRange: [0, 0], series: [{ label: "FVU", y: column("fvu") }] }),
+    lines({ ...shared, label: TITLES[1]!, logY: true, series: [{ label: "recon MSE", y: column("recon_mse") }, { label: "mean norm", y: column("mean_norm"), category: 7 }] }),
+    lines({ ...shared, label: TITLES[2]!, yRange: [0, 1], text: (value) => `${number(value)} %`, yText: (value) => `${tick(value)} %`, series: [{ label: "dead latents", y: column("dead_share", 100), category: 1 }] }),
   );
   return plots;
 }

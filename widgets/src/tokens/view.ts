@@ -4,14 +4,19 @@ import { searchBox } from "../core/controls.ts";
 import { h, setText } from "../core/dom.ts";
 import { toCsv, toJson } from "../core/exports.ts";
 import { count, number } from "../core/format.ts";
+import type { Colours } from "../core/palette.ts";
+import { pictures, type Picture } from "../core/picture.ts";
 import { localRows, virtualTable, type Table } from "../core/rows.ts";
 import { openShell, type Shell } from "../core/shell.ts";
 import type { Selection, Source } from "../core/source.ts";
+import type { Pen } from "../core/svg.ts";
 import { spoken, tokenText, type TokenText } from "../core/tokens.ts";
 import { Tokens, type TokenData } from "./model.ts";
+import { tokenPicture } from "./picture.ts";
 import css from "./style.css";
 
 const FEW = 60; // features of a token listed
+const HELP = "Point at a token, or walk with ← →, to see its features; ↑ ↓ colour the text by one of them.";
 
 export function mountTokens(host: HTMLElement, data: TokenData, source: Source): () => void {
   const shell = openShell(host, { title: data.title || "Tokens", kind: "inspect", label: `Features by token: ${data.title}`, css });
@@ -29,6 +34,7 @@ class TokenView {
   readonly #texts = h("div", { class: "texts" });
   readonly #on = h("section", { class: "on", role: "group", "aria-label": "Features of the token" });
   readonly #tinted = h("span", { class: "tinted", role: "status" });
+  readonly #top = h("span", { class: "top" });
   readonly #all = h("button", { type: "button", hidden: true }, "Strongest of each token");
   readonly #stop = new AbortController();
   readonly #table: Table;
@@ -47,14 +53,14 @@ class TokenView {
     this.#model = new Tokens(data);
     const search = searchBox({ label: "Feature numbers", onInput: (typed) => this.#filter(typed) });
     this.#all.addEventListener("click", () => this.#source.select({ of: "features", ids: [] }));
-    shell.toolbar.append(search.element, this.#tinted, this.#all);
+    shell.toolbar.append(search.element, this.#tinted, h("span", { class: "scale", "aria-hidden": true }, "0", h("i"), this.#top), this.#all);
     const top = this.#model.most || 1;
     this.#table = virtualTable({
       columns: [
-        { name: "feature", label: "feature", width: "76px", text: String, first: "ascending" },
-        { name: "most", label: "strongest", title: "its largest activation on a token", width: "96px", bar: (value) => (typeof value === "number" ? Math.min(1, value / top) : 1), text: (value) => (value === null ? "⚠ NaN" : number(Number(value))) },
-        { name: "tokens", label: "tokens", title: "tokens on which it is among the strongest", width: "72px", text: (value) => count(Number(value)) },
-        { name: "at", label: "strongest on", width: "minmax(90px, 1fr)", align: "left", sortable: false, text: (value) => spoken(this.#model.strings[Number(value)] ?? "") },
+        { name: "feature", label: "feature", width: "64px", text: String, first: "ascending" },
+        { name: "most", label: "strongest", title: "its largest activation on a token", width: "84px", bar: (value) => (typeof value === "number" ? Math.min(1, value / top) : 1), text: (value) => (value === null ? "⚠ NaN" : number(Number(value))) },
+        { name: "tokens", label: "tokens", title: "tokens on which it is among the strongest", width: "60px", text: (value) => count(Number(value)) },
+        { name: "at", label: "strongest on", width: "minmax(72px, 1fr)", align: "left", sortable: false, text: (value) => spoken(this.#model.strings[Number(value)] ?? "") },
       ],
       source: localRows(this.#columns()), height: 300, label: "Features", id: "feature", sort: { column: "most", descending: true },
       rowLabel: (row) => `feature ${row["feature"]}`, empty: "No feature fires on this text.",
@@ -64,11 +70,12 @@ class TokenView {
     });
     this.#texts.addEventListener("keydown", (event) => this.#walk(event), true);
     this.#texts.addEventListener("pointermove", () => (this.#byKey = false), true);
-    shell.body.append(h("div", { class: "split" }, this.#texts, h("div", { class: "beside" }, this.#table.element, this.#on)));
+    shell.body.append(h("div", { class: "split" }, h("div", { class: "read" }, this.#texts, this.#on), this.#table.element));
     this.#fill();
     shell.exports([
       { label: "Features by token as CSV", name: "tokens.csv", make: () => toCsv(this.#long()) },
       { label: "The same as JSON", name: "tokens.json", make: () => toJson({ title: data.title, ...this.#long() }) },
+      ...pictures("Text", "tokens", () => shell.colours(), (ruler, colours) => this.#picture(ruler, colours)),
     ]);
     shell.follow(source);
     const stops = [source.on("select", (selection) => this.#selected(selection)), source.on("lane", () => void this.#load())];
@@ -105,12 +112,26 @@ class TokenView {
     this.#list(this.#at);
   }
 
-  #paint(): void {
+  /** What the colours mean now: a value for each token of each text, and the value of the full colour. */
+  #colours(): { values: Float32Array[]; most: number; said: string } {
     const values = this.#model.texts.map((_, i) => this.#model.strengths(i, this.#feature));
     const most = this.#feature === null ? this.#model.most : Math.max(0, ...values.map((some) => some.reduce((top, value) => (Number.isFinite(value) && value > top ? value : top), 0)));
+    return { values, most, said: this.#feature === null ? "Colour: the strongest feature of each token" : `Colour: feature ${this.#feature}` };
+  }
+
+  #paint(): void {
+    const { values, most, said } = this.#colours();
     this.#shown.forEach((shown, i) => shown.set({ values: values[i]!, max: most }));
     this.#all.hidden = this.#feature === null;
-    setText(this.#tinted, this.#feature === null ? "Colour: the strongest feature of each token" : `Colour: feature ${this.#feature}, up to ${number(most)}`);
+    setText(this.#tinted, said);
+    setText(this.#top, number(most));
+  }
+
+  #picture(ruler: Pen, colours: Colours): Picture {
+    const { values, most, said } = this.#colours();
+    const { texts } = this.#model;
+    const shown = texts.map(({ tokens }, i) => ({ heading: texts.length === 1 ? "" : `Text ${i + 1}`, tokens, values: values[i]! }));
+    return tokenPicture(ruler, colours, this.#data.title || "Tokens", [`${said}, full at ${number(most)}`], shown, most);
   }
 
   #tint(feature: number | null): void {
@@ -130,12 +151,13 @@ class TokenView {
   }
 
   /** What fires on a token, strongest first. */
-  #list(at: number | null): void {
+  #list(looked: number | null): void {
     // Not drawn again for nothing: a button that is replaced under the pointer never hears its click.
-    const wanted = `${at} ${this.#feature} ${this.#data.kept}`;
+    const at = looked ?? this.#model.features[0]?.at ?? null; // until somebody looks: where most fires
+    const wanted = `${looked} ${this.#feature} ${this.#data.kept}`;
     if (wanted === this.#listed) return;
     this.#listed = wanted;
-    if (at === null) return this.#on.replaceChildren(h("p", { class: "quiet" }, "Point at a token, or walk with ← →, to see its features; ↑ ↓ colour the text by one of them."));
+    if (at === null) return this.#on.replaceChildren(h("p", { class: "quiet" }, HELP));
     const { text, token } = this.#model.place(at);
     const pairs = this.#model.on(at);
     const position = this.#model.texts[text]!.positions[token];
@@ -146,8 +168,8 @@ class TokenView {
       button.addEventListener("click", () => this.#source.select({ of: "features", ids: [feature] }));
       return button;
     });
-    const said = `Token ${spoken(this.#model.strings[at]!)} at position ${position}`;
-    this.#on.replaceChildren(h("h4", {}, said), rows.length > 0 ? h("div", { class: "pairs" }, ...rows) : h("p", { class: "quiet" }, "No feature fires on it."));
+    const said = `${looked === null ? "The strongest: token" : "Token"} ${spoken(this.#model.strings[at]!)} at position ${position}`;
+    this.#on.replaceChildren(h("h4", {}, said), rows.length > 0 ? h("div", { class: "pairs" }, ...rows) : h("p", { class: "quiet" }, "No feature fires on it."), looked === null ? h("p", { class: "quiet" }, HELP) : "");
   }
 
   /** Up and down in the text: the next feature of the token, or of the list where no token was chosen. */
