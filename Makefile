@@ -7,13 +7,14 @@ STATIC := aquin_nb/widgets/static/monitor.js
 APT := test "$$(id -u)" = 0 && command -v apt-get >/dev/null && echo "== installing what the tests drive" && apt-get update -qq && apt-get install -y -qq >/dev/null
 FRONT := $(shell find widgets/src -name '*.ts' -o -name '*.css') widgets/package.json widgets/build.mjs
 
-.PHONY: demo test lab setup front check unit browser chromium bench docs screenshots torture soak clean help
+.PHONY: demo test lab setup front check unit browser chromium bench docs screenshots smoke torture soak clean help
 
 help:
 	@echo "make demo   run the whole loop on a real model and write an executed notebook and a page (about six minutes after the downloads)"
 	@echo "make test   everything CI runs: linters, types, unit, notebook and browser tests"
 	@echo "make lab    open JupyterLab on the notebooks"
 	@echo "make unit   the fast tests only"
+	@echo "make smoke  wheel and sdist in fresh environments, on the oldest and newest versions of what they need (some minutes)"
 	@echo "make torture  kill sessions and their orchestrator 1,700 times, then every fault 50 times, and judge what is left (two hours)"
 	@echo "make soak     a board under load for eight hours: its memory, files and latency"
 	@echo "make docs   build the documentation into site/, without network; runs notebooks that changed (about five minutes for all)"
@@ -37,6 +38,11 @@ $(STATIC): $(FRONT) | $(VENV)/.ready
 	@cd widgets && PATH="$(abspath $(BIN)):$$PATH" && { test -d node_modules || npm ci --no-fund --no-audit --loglevel=error; } && npm run --silent build
 
 setup: $(VENV)/.ready $(STATIC)
+
+$(VENV)/.hosts: $(VENV)/.ready
+	@echo "== installing the other front ends that the tests drive"
+	@$(PIP) --editable ".[hosts]"
+	@touch $@
 
 front: $(VENV)/.ready
 	@touch widgets/build.mjs
@@ -64,7 +70,7 @@ unit: setup
 	@$(BIN)/python -m pytest -m "not browser and not network"
 
 # Two passes: a browser, a server and a kernel at once are enough for the machine, the rest takes a process a core.
-test: setup chromium check
+test: setup $(VENV)/.hosts chromium check
 	@$(BIN)/python -m pytest --durations=10 -m "not browser" --numprocesses auto --maxprocesses 8 --dist loadfile
 	@$(BIN)/python -m pytest --durations=5 -m browser
 
@@ -75,6 +81,9 @@ docs: setup
 
 screenshots: setup chromium
 	@$(BIN)/python tools/screenshots.py
+
+smoke: setup
+	@$(BIN)/python tools/smoke.py
 
 torture: setup
 	@$(BIN)/python tools/torture.py
