@@ -10,6 +10,9 @@ from hypothesis import settings
 # Before anything imports transformers: no test waits for a hub that is not there.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+# Before anything imports torch, and for the kernels and processes that tests start: a worker takes a core, and threads
+# that wait for one another would take those of the others. What needs more threads asks for them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A shell that starts this in the background has interrupts ignored, and some tests press Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -17,6 +20,20 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # The first call of a torch operator loads its kernels, and CI shares two cores: a deadline would test the machine.
 settings.register_profile("aquin", deadline=None)
 settings.load_profile("aquin")
+
+
+LONG = ("tests/notebooks/", "tests/engine/sae/test_distributed", "tests/engine/sae/test_resume", "tests/test_docs")
+"""Files of half a minute and more, by the start of their names."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = False  # it would put the files with few tests last, and those take longest
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What takes long goes first where workers share the files: at the end it would leave the other cores idle."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not item.nodeid.startswith(LONG))
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,6 @@ def executed(name: str, tmp: pytest.TempPathFactory, values: dict[str, Any] | No
     """Run `notebooks/<name>.ipynb` with the bundled model and the settings that it has for it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AQUIN_HOME", str(tmp.mktemp("home")))
-        patch.setenv("OMP_NUM_THREADS", "1")  # a notebook a core runs at once; spinning threads would take each other's
         for variable in ("AQUIN_MODEL", "AQUIN_EMBEDDING_MODEL", "AQUIN_EMBEDDING_TUNED"):
             patch.delenv(variable, raising=False)
         notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)

@@ -1,4 +1,4 @@
-"""Ten views in one notebook, run without a browser: none is blank anywhere, and the saved file stays small."""
+"""Ten views in one notebook, run headless: none is blank anywhere, and the saved file stays small."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_ten_views_are_saved_in_two_megabytes(notebook: Any) -> None:
     assert len(nbformat.writes(notebook).encode()) <= 2_000_000
 
 
-@pytest.mark.browser
+# Not with the tests of the browser: there the notebook would have to be run a second time.
 def test_the_exported_page_brings_all_of_them_to_life_without_a_network(notebook: Any, tmp_path: Path) -> None:
     if lab.CHROMIUM is None:
         if os.environ.get("CI"):

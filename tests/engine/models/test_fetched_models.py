@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+
 import pytest
 import torch
 
@@ -18,7 +21,20 @@ SENTENCES = [
 
 
 @pytest.fixture(scope="module")
-def smol() -> tuple[Model, Model]:
+def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One home for all of this file, so that every model is fetched once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AQUIN_HOME", str(tmp_path_factory.mktemp("home")))
+        yield os.environ["AQUIN_HOME"]
+
+
+@pytest.fixture(autouse=True)
+def home(shared_home: str) -> str:
+    return shared_home
+
+
+@pytest.fixture(scope="module")
+def smol(shared_home: str) -> tuple[Model, Model]:
     return (
         load_model("smollm2-135m", device="cpu", dtype="float32"),
         load_model("smollm2-135m", device="cpu", dtype="float32", backend="huggingface"),

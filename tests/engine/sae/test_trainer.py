@@ -52,7 +52,7 @@ def begun(x: Tensor, **changes: Any) -> Run:
 class TestLearning:
     @pytest.mark.parametrize("architecture", ["topk", "batchtopk"])
     def test_planted_directions_are_found(self, architecture: str) -> None:
-        outcome = train(planted(), architecture=architecture, d_sae=2 * TRUE, lr=1e-2, steps=1500)
+        outcome = train(planted(), architecture=architecture, d_sae=2 * TRUE, lr=1e-2, steps=600)
         assert outcome.held_out is not None
         assert recovered(outcome.dictionary.W_dec, directions()) >= 0.95
         assert outcome.held_out.fvu < 0.06
