@@ -1,6 +1,7 @@
 // How many latents fire how often: bars over a logarithmic rate axis, on a canvas like the line charts beside it.
 import type { ChartColours } from "./chart.ts";
 import { tick } from "./format.ts";
+import { Sheet } from "./sheet.ts";
 import type { Pen } from "./svg.ts";
 import { linearTicks } from "./ticks.ts";
 
@@ -41,24 +42,20 @@ function twoDigits(rate: number): string {
 }
 
 export class BarChart {
-  readonly canvas = document.createElement("canvas");
+  readonly sheet = new Sheet();
   #bins = 0;
 
   /** The bin below a horizontal position in CSS pixels; null outside. */
   binAt(pixel: number): number | null {
-    const bin = Math.floor((this.#bins * (pixel - LEFT)) / (this.canvas.clientWidth - LEFT - RIGHT));
+    const bin = Math.floor((this.#bins * (pixel - LEFT)) / (this.sheet.width - LEFT - RIGHT));
     return bin >= 0 && bin < this.#bins ? bin : null;
   }
 
+  /** Draw on the own sheet as it was measured last; nothing while it has no size. */
   draw(colours: ChartColours, counts: readonly number[], pointed: number | null): void {
-    const { canvas } = this;
-    const [width, height] = [canvas.clientWidth, canvas.clientHeight];
-    const pen = canvas.getContext("2d");
-    if (!pen || width === 0 || height === 0) return;
-    const ratio = globalThis.devicePixelRatio || 1;
-    [canvas.width, canvas.height] = [Math.round(width * ratio), Math.round(height * ratio)];
-    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-    this.paint(pen, width, height, getComputedStyle(canvas).fontFamily, colours, counts, pointed);
+    const { sheet } = this;
+    const pen = sheet.begin();
+    if (pen) this.paint(pen, sheet.width, sheet.height, sheet.font, colours, counts, pointed);
   }
 
   /** Draw with any pen, a canvas's or one that writes SVG. */

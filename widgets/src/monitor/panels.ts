@@ -86,21 +86,21 @@ export class Panels {
       const plot = new Plot();
       const [value, scale] = [h("b"), h("span", { class: "scale" })];
       this.#charts.push({ panel, plot, value, scale });
-      plot.canvas.setAttribute("role", "img");
-      plot.canvas.setAttribute("aria-label", "No points yet"); // until it is in sight and drawn
+      plot.sheet.canvas.setAttribute("role", "img");
+      plot.sheet.canvas.setAttribute("aria-label", "No points yet"); // until it is in sight and drawn
       this.#follow(plot);
-      this.#grid.append(h("figure", {}, h("figcaption", {}, h("span", { title: panel.long }, panel.label), scale, value), plot.canvas));
+      this.#grid.append(h("figure", {}, h("figcaption", {}, h("span", { title: panel.long }, panel.label), scale, value), plot.sheet.canvas));
     }
-    this.#bars.canvas.setAttribute("role", "img");
-    this.#bars.canvas.setAttribute("aria-label", "No points yet");
+    this.#bars.sheet.canvas.setAttribute("role", "img");
+    this.#bars.sheet.canvas.setAttribute("aria-label", "No points yet");
     const pointBin = (event: PointerEvent | null) => {
-      this.#bin = event && this.#bars.binAt(event.clientX - this.#bars.canvas.getBoundingClientRect().left);
+      this.#bin = event && this.#bars.binAt(event.clientX - this.#bars.sheet.canvas.getBoundingClientRect().left);
       this.#redraw();
     };
-    for (const type of ["pointermove", "pointerdown"] as const) this.#bars.canvas.addEventListener(type, pointBin);
-    this.#bars.canvas.addEventListener("pointerleave", () => pointBin(null));
+    for (const type of ["pointermove", "pointerdown"] as const) this.#bars.sheet.canvas.addEventListener(type, pointBin);
+    this.#bars.sheet.canvas.addEventListener("pointerleave", () => pointBin(null));
     const long = "Latents by the share of rows they fire for, since the last point, and the median; the first bar also holds those that never fired";
-    this.#rates = h("figure", {}, h("figcaption", {}, h("span", { title: long }, "Firing rate"), this.#which, this.#rate), this.#bars.canvas);
+    this.#rates = h("figure", {}, h("figcaption", {}, h("span", { title: long }, "Firing rate"), this.#which, this.#rate), this.#bars.sheet.canvas);
     this.#grid.append(this.#rates, this.#numbers.element);
     this.#slider.addEventListener("input", () => {
       const [start, stop] = lens.rows();
@@ -119,9 +119,17 @@ export class Panels {
   #arrange(withRates: boolean): void {
     const widths: readonly [number, number][] = withRates ? [[960, 5], [540, 3], [400, 2]] : [[820, 4], [440, 2]];
     const across = widths.find(([width]) => this.#pixels >= width)?.[1] ?? 1;
-    this.#grid.style.setProperty("--across", String(across));
+    if (this.#grid.style.getPropertyValue("--across") !== String(across)) this.#grid.style.setProperty("--across", String(across));
     this.#grid.toggleAttribute("data-wide", across > 3);
     show(this.#rates, withRates);
+  }
+
+  /** Read the sizes of all charts; before anything else of a drawing writes. */
+  measure(): void {
+    const { run } = this.#lens;
+    this.#arrange(!run.over || (run.card?.latest.density ?? []).length > 0); // a running run may get one yet: nothing moves when it does
+    for (const { plot } of this.#charts) plot.sheet.measure();
+    this.#bars.sheet.measure();
   }
 
   draw(colours: ChartColours, theme: Theme): void {
@@ -131,7 +139,6 @@ export class Panels {
     const [from, to] = this.#lens.rows();
     const spoken: string[] = [];
     const density = run.card?.latest.density ?? [];
-    this.#arrange(!run.over || density.length > 0); // a running run may get one yet: nothing moves when it does
     const band: Range | null = this.#drag?.moved ? [Math.min(this.#drag.from, this.#drag.to), Math.max(this.#drag.from, this.#drag.to)] : null;
     for (const { panel, plot, value, scale } of this.#charts) {
       const drawn = drawing(panel, this.#lens, colours, theme, band);
@@ -142,7 +149,7 @@ export class Panels {
       setText(scale, [plot.isLog && "log", this.#lens.smooth > 0 && "smoothed"].filter(Boolean).join(", "));
       spoken.push(`${panel.label} ${shown}`);
       const span = rows > 0 ? `${panel.long} over steps, ${count(steps[from])} to ${count(steps[to - 1])}; ${shown} at step ${count(steps[row])}` : `${panel.long}: no points yet`;
-      plot.canvas.setAttribute("aria-label", span);
+      plot.sheet.canvas.setAttribute("aria-label", span);
     }
     this.#drawRates(density, colours);
     this.#numbers.draw(run, history, row);
@@ -153,10 +160,10 @@ export class Panels {
     const bin = this.#bin !== null && this.#bin < density.length ? this.#bin : null;
     this.#bars.draw(colours, density, bin);
     const median = density.length > 0 ? medianRate(density) : "–";
-    const room = this.#bars.canvas.clientWidth >= MEDIAN_PIXELS;
+    const room = this.#bars.sheet.width >= MEDIAN_PIXELS;
     setText(this.#which, bin === null ? (room ? "median" : "") : binText(density.length, bin));
     setText(this.#rate, bin === null ? median : count(density[bin]));
-    this.#bars.canvas.setAttribute("aria-label", density.length > 0 ? `Latents by firing rate, newest point: median ${median}` : "Latents by firing rate: no points yet");
+    this.#bars.sheet.canvas.setAttribute("aria-label", density.length > 0 ? `Latents by firing rate, newest point: median ${median}` : "Latents by firing rate: no points yet");
   }
 
   #drawCursor(row: number, [from, to]: readonly [number, number], spoken: string[]): void {
@@ -177,7 +184,7 @@ export class Panels {
 
   /** Pointing moves the cursor, dragging selects what to zoom into, a double click shows all again. */
   #follow(plot: Plot): void {
-    const { canvas } = plot;
+    const { canvas } = plot.sheet;
     const place = (event: PointerEvent) => plot.placeAt(event.clientX - canvas.getBoundingClientRect().left);
     const drop = () => {
       this.#drag = null;

@@ -1,6 +1,7 @@
 // One chart of a training: curves over a shared x axis, gaps, clipped peaks, a cursor. Draws on any pen, canvas or SVG.
 import type { ChartColours } from "../core/chart.ts";
 import { tick } from "../core/format.ts";
+import { Sheet } from "../core/sheet.ts";
 import type { Pen } from "../core/svg.ts";
 import { axisFor, linearTicks, type AxisRule, type Scale } from "../core/ticks.ts";
 import { rowsIn, timeTicks, type Axis, type Range } from "./axes.ts";
@@ -29,7 +30,7 @@ export interface Drawing {
 }
 
 export class Plot {
-  readonly canvas = document.createElement("canvas");
+  readonly sheet = new Sheet();
   #range: Range = [0, 1];
   #scale: Scale | null = null;
   #width = 0;
@@ -41,21 +42,15 @@ export class Plot {
 
   /** The place along x under a horizontal position in CSS pixels, within what is shown. */
   placeAt(pixel: number): number {
-    const share = (pixel - LEFT) / Math.max(1, this.canvas.clientWidth - LEFT - RIGHT);
+    const share = (pixel - LEFT) / Math.max(1, this.sheet.width - LEFT - RIGHT);
     return this.#range[0] + Math.min(1, Math.max(0, share)) * (this.#range[1] - this.#range[0]);
   }
 
-  /** Draw on the own canvas; nothing while it has no size (hidden, or scrolled out of a windowed notebook). */
+  /** Draw on the own sheet as it was measured last; nothing while it has no size. */
   draw(colours: ChartColours, drawing: Drawing): void {
-    const { clientWidth, clientHeight } = this.canvas;
-    const pen = this.canvas.getContext("2d");
-    if (!pen || clientWidth === 0 || clientHeight === 0) return;
-    const ratio = globalThis.devicePixelRatio || 1;
-    const [w, h] = [Math.round(clientWidth * ratio), Math.round(clientHeight * ratio)];
-    if (this.canvas.width !== w || this.canvas.height !== h) [this.canvas.width, this.canvas.height] = [w, h];
-    pen.setTransform(w / clientWidth, 0, 0, w / clientWidth, 0, 0);
-    pen.clearRect(0, 0, clientWidth, clientHeight);
-    this.paint(pen, clientWidth, clientHeight, getComputedStyle(this.canvas).fontFamily, colours, drawing);
+    const { sheet } = this;
+    const pen = sheet.begin();
+    if (pen) this.paint(pen, sheet.width, sheet.height, sheet.font, colours, drawing);
   }
 
   paint(pen: Pen, width: number, height: number, font: string, colours: ChartColours, drawing: Drawing): void {

@@ -132,8 +132,8 @@ class MonitorView {
   #draw(): void {
     const { card } = this.#run;
     const { over } = this.#run;
-    this.#drawNotes();
     if (!card) {
+      this.#drawNotes();
       this.#shell.setSub("Waiting for the kernel…");
       for (const part of [this.#end, this.#cancel, this.#options.progress?.element, this.#shell.toolbar, this.#panels.element, this.#state]) if (part) show(part, false);
       return;
@@ -141,6 +141,8 @@ class MonitorView {
     const drawn = !over || this.#run.history.rows > 0;
     show(this.#panels.element, drawn);
     show(this.#shell.toolbar, drawn);
+    if (drawn) this.#panels.measure();
+    this.#drawNotes();
     this.#shell.setTitle(card.name);
     this.#shell.setSub(subtitle(card));
     const stale = this.#run.trouble !== "" && !over;
