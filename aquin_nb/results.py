@@ -222,7 +222,8 @@ class SaeTrain(Result):
     def _view(self) -> tuple[str, dict[str, Any]] | None:
         from .widgets.views.train import train_data
 
-        return "train", train_data(self.card, self.history, resumable=self.resumable)
+        standing = self.standing().data()
+        return "train", train_data(self.card, self.history, resumable=self.resumable, standing=standing)
 
     def _answers(self) -> dict[str, Handler]:
         from .earlier import training_answers

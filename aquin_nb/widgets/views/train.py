@@ -28,6 +28,7 @@ def train_data(
     *,
     others: Iterable[dict[str, Any]] = (),
     resumable: bool = False,
+    standing: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What `widgets/src/monitor/train.ts` calls TrainData.
 
@@ -35,6 +36,7 @@ def train_data(
         history: columns as `protocol.COLUMNS`; None draws no curves.
         others: trainings to draw behind this one, each as `other` makes it.
         resumable: whether the kernel answers "resume".
+        standing: where the dictionary stands, as `sweep.standing_data` makes it; None where nobody knows.
 
     Raises:
         KeyError: the history lacks a column.
@@ -42,7 +44,13 @@ def train_data(
     points = wire(history) if history is not None else np.empty((len(WIRE), 0))
     card = card.model_copy(update={"history_points": max(card.history_points, points.shape[1])})
     found = _curve(points, EMBEDDED_POINTS)
-    return {"card": card.model_dump(mode="json"), **found, "others": list(others), "resumable": resumable}
+    return {
+        "card": card.model_dump(mode="json"),
+        **found,
+        "others": list(others),
+        "resumable": resumable,
+        "standing": standing,
+    }
 
 
 def other(card: SaeTrainCard, history: pd.DataFrame) -> dict[str, Any]:

@@ -215,8 +215,8 @@ function columns(side: SideName, explorer: Explorer, word: string): ColumnSpec[]
     { name: "cosine", label: "partner", title: `${word} with the partner`, width: "82px", text: fixed, bar: share },
     { name: "partner", label: `in ${there}`, title: `The feature of ${there} it was matched with`, width: "62px", align: "right", text: feature },
     { name: "margin", label: "margin", title: "What the whole matching would lose at least without this pair", width: "68px", text: margin },
-    { name: "q", label: "q", title: "False discovery rate: is the pair more alike than chance?", width: "62px", first: "ascending" },
-    { name: "firing_rate", label: "fires", title: "Share of the sample's rows", width: "60px", text: rate },
+    { name: "q", label: "q", title: "False discovery rate: is the pair more alike than chance?", width: "70px", first: "ascending" },
+    { name: "firing_rate", label: "fires", title: "Share of the sample's rows", width: "76px", text: rate },
     { name: "verdict", label: "said", title: "Accepted ✓, flagged ⚑ or remarked ✎", width: "48px", align: "left", text: (value) => MARKS[value as number] ?? "" },
   ];
 }

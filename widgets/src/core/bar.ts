@@ -1,4 +1,5 @@
 // The line that says how far a job is, and the bar under it.
+import css from "./bar.css";
 import { h, setText } from "./dom.ts";
 import { progressLine, share, stage, type Progress } from "./progress.ts";
 
@@ -7,7 +8,7 @@ export class ProgressBar {
   readonly #numbers = h("span");
   readonly #fill = h("div");
   readonly #bar = h("div", { class: "bar", role: "progressbar", "aria-label": "Progress of this stage", "aria-valuemin": 0, "aria-valuemax": 100 }, this.#fill);
-  readonly element = h("div", { class: "progress" }, h("div", { class: "row" }, this.#stage, this.#numbers), this.#bar);
+  readonly element = h("div", { class: "progress" }, h("style", {}, css), h("div", { class: "row" }, this.#stage, this.#numbers), this.#bar);
 
   draw(progress: Progress, status: string): void {
     const done = share(progress);

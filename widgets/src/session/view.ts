@@ -1,4 +1,5 @@
 // The session bar: what is loaded, what runs, and whether the board knows; live while it is in sight.
+import bars from "../core/bar.css";
 import { h, setText, show } from "../core/dom.ts";
 import { toCsv, toJson } from "../core/exports.ts";
 import { pictures } from "../core/picture.ts";
@@ -12,7 +13,7 @@ const LOOK_MS = 7000; // half of LEASE_SECONDS in views/session.py
 const VERDICTS: Record<string, string> = { usable: "completed", weak: "queued", "smoke test only": "failed" };
 
 export function mountSession(host: HTMLElement, data: SessionState, source: Source): () => void {
-  const shell = openShell(host, { title: data.name, kind: "session", label: "Session", css });
+  const shell = openShell(host, { title: data.name, kind: "session", label: "Session", css: bars + css });
   const view = new SessionView(shell, data, source);
   return () => view.close();
 }
