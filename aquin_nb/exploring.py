@@ -173,7 +173,7 @@ class Explored(Result):
         from .widgets.views.align import align_answers
 
         answers = align_answers(self._frames, self.neighbours, self._atlas)
-        tile, looked = answers["tile"], Passages(self)
+        tiles, looked = answers["tiles"], Passages(self)
 
         def annotate(params: dict[str, Any]) -> dict[str, Any]:
             verdict, note = params.get("verdict", ""), params.get("note", "")
@@ -181,7 +181,7 @@ class Explored(Result):
             return self._annotations.told()
 
         return answers | {
-            "tile": lambda params: tile(params) | {"why": self._loader.why},
+            "tiles": lambda params: tiles(params) | {"why": self._loader.why},
             "annotate": annotate,
             "annotations": lambda _params: self._annotations.told(),
             "texts": looked.answer,
@@ -206,7 +206,7 @@ def _latest(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 class Loader:
-    """Reads the directions once: at once when they are wanted, on a thread of its own, so that a tile need not wait.
+    """Reads the directions once: at once when they are wanted, on a thread of its own, so that tiles need not wait.
 
     why: a sentence while they are not at hand, else "".
     """

@@ -60,9 +60,15 @@ def exact(result: aquin_nb.SaeAlign) -> np.ndarray:
     return a @ b.T
 
 
-def tile(result: aquin_nb.SaeAlign, **params: object) -> dict:
-    given = {"order": "matching", "row": 0, "col": 0, "block": 1, "height": 256, "width": 256} | params
-    return result._served.answers["tile"](given)
+def tiles(result: aquin_nb.SaeAlign, *at: tuple[int, int], order: str = "matching", block: int = 1) -> dict:
+    given = {"order": order, "block": block, "tiles": [list(one) for one in at or [(0, 0)]]}
+    return result._served.answers["tiles"](given)
+
+
+def cosines(codes: np.ndarray) -> np.ndarray:
+    """What codes of a byte or two stand for; NaN for a gap."""
+    half = np.iinfo(codes.dtype).max // 2
+    return np.where(codes == 0, np.nan, (codes.astype(np.float64) - 1) / half - 1)
 
 
 def test_the_digest_is_bounded_and_holds_the_weakest_and_every_class(aligned):
@@ -103,7 +109,7 @@ def test_one_pair_and_features_without_a_direction(tmp_path):
     one = tiny("one", torch.ones(1, 4), torch.ones(1, 4), tmp_path / "one")
     data = one._view()[1]
     assert data["map"]["shape"] == [1, 1]
-    assert tile(one)["values"].item() == pytest.approx(1.0)
+    assert cosines(tiles(one)["tiles"][0]).item() == 1.0
     broken = torch.eye(4)
     broken[1], broken[2] = 0, float("nan")
     some = tiny("some", broken, torch.eye(4), tmp_path / "some")
@@ -119,10 +125,20 @@ def test_tiles_are_the_cosines_of_the_features_that_the_order_names(aligned, ord
     ids = aligned._served.answers["order"]({"order": order})
     assert sorted(ids["a"].tolist()) == list(range(N))
     assert len(ids["b"]) == N - 3  # those without a direction are not on the map
-    got = tile(aligned, order=order, row=256, col=512)
-    assert got["exact"]
+    got = tiles(aligned, (1, 2), order=order)["tiles"][0]
     wanted = exact(aligned)[np.ix_(ids["a"][256:512], ids["b"][512:768])]
-    np.testing.assert_allclose(got["values"], wanted, atol=1e-5)
+    np.testing.assert_allclose(cosines(got), wanted, atol=2e-5)
+
+
+@pytest.mark.parametrize("block", [1, 2, 16])
+def test_tiles_asked_for_together_are_those_asked_for_one_by_one(aligned, monkeypatch, block):
+    some = [(row, col) for row, col in ((1, 2), (0, 0), (2, 0), (2, 2), (0, 2)) if max(row, col) * 256 * block < N - 3]
+    together = tiles(aligned, *some, block=block)["tiles"]
+    for one, found in zip(some, together, strict=True):
+        np.testing.assert_array_equal(tiles(aligned, one, block=block)["tiles"][0], found)
+    monkeypatch.setattr(align_map, "EXACT_MAP", 0)  # as of a map that is too large to be kept
+    for one, found in zip(some, tiles(aligned, *some, block=block)["tiles"], strict=True):
+        np.testing.assert_array_equal(tiles(aligned, one, block=block)["tiles"][0], found)
 
 
 def test_partners_meet_on_the_diagonal(aligned):
@@ -136,26 +152,25 @@ def test_partners_meet_on_the_diagonal(aligned):
 def test_coarse_tiles_hold_the_largest_cosine_of_each_block(aligned, block):
     ids = aligned._served.answers["order"]({"order": "class"})
     whole = exact(aligned)[np.ix_(ids["a"], ids["b"])]
-    codes = tile(aligned, order="class", block=block)["values"]
+    codes = tiles(aligned, order="class", block=block)["tiles"][0]
     shape = [-(-n // block) for n in whole.shape]
     assert list(codes.shape) == [min(256, n) for n in shape]
     for i, j in ((0, 0), (codes.shape[0] - 1, codes.shape[1] - 1), (3, 7)):
         part = whole[i * block : (i + 1) * block, j * block : (j + 1) * block]
-        assert (codes[i, j] - 1) / 127 - 1 == pytest.approx(part.max(), abs=0.005)
+        assert cosines(codes)[i, j] == pytest.approx(part.max(), abs=0.005)
 
 
 def test_where_a_map_is_too_large_its_blocks_still_show_the_nearest(aligned, monkeypatch):
     monkeypatch.setattr(align_map, "EXACT_MAP", 0)
     monkeypatch.setattr(align_map, "EXACT_TILE", 0)
-    got = aligned._atlas.tile("matching", 0, 0, 8, 256, 256)
-    assert not got["exact"]
+    got = aligned._atlas.tiles("matching", 8, [(0, 0)])[0]
     ids = aligned._served.answers["order"]({"order": "matching"})
     whole = exact(aligned)[np.ix_(ids["a"], ids["b"])]
     best = whole.argmax(axis=1)
     for place, col in enumerate(best.tolist()):
-        assert got["values"][place // 8, col // 8] >= whole[place, col] - 1e-5
+        assert got[place // 8, col // 8] >= whole[place, col] - 1e-5
     largest = np.maximum.reduceat(np.maximum.reduceat(whole, np.arange(0, N, 8), 0), np.arange(0, N - 3, 8), 1)
-    assert (got["values"] <= largest + 1e-5).all()
+    assert (got <= largest + 1e-5).all()
 
 
 def test_a_pair_comes_with_its_neighbours_and_the_parts_of_a_split(tmp_path):
@@ -178,14 +193,15 @@ def test_by_firings_only_what_is_listed_is_on_the_map(tmp_path):
     x = torch.randn(400, D, generator=torch.Generator().manual_seed(3))
     both = dictionary(0, 60), dictionary(1, 60)
     result = aquin_nb.sae_align(*both, on="firings", activations=x, output=tmp_path / "firings")
-    got = tile(result)
+    got = tiles(result)
+    shown = cosines(got["tiles"][0])
     assert "By firings" in got["why"]
     ids = result._served.answers["order"]({"order": "matching"})
-    known = ~np.isnan(got["values"])
+    known = ~np.isnan(shown)
     assert 0 < known.mean() < 1
     cosine = result.frame.set_index("feature")["cosine"]
     for place, feature in enumerate(ids["a"][:5]):
-        assert got["values"][place, place] == pytest.approx(cosine[feature], abs=1e-5)
+        assert shown[place, place] == pytest.approx(cosine[feature], abs=2e-5)
     assert "clusters" not in result._view()[1]["map"]
 
 
@@ -194,9 +210,10 @@ def test_a_map_without_its_dictionaries_says_so_and_shows_neighbours(made, tmp_p
     aquin_nb.sae_align(a, b, output=tmp_path / "out")
     a.unlink()
     again = aquin_nb.open_alignment(tmp_path / "out")
-    got = tile(again)
+    got = tiles(again)
     assert str(a) in got["why"]
-    assert np.nanmax(got["values"]) == pytest.approx(again.frame["nearest_cosine"].max(), abs=1e-5)
+    shown = np.nanmax(cosines(got["tiles"][0]))
+    assert shown == pytest.approx(again.frame["nearest_cosine"].max(), abs=2e-5)
 
 
 @pytest.mark.parametrize(
@@ -204,10 +221,13 @@ def test_a_map_without_its_dictionaries_says_so_and_shows_neighbours(made, tmp_p
     [
         ("table", {"side": "c", "start": 0}), ("table", {"side": "a", "start": N}), ("table", {"side": "a"}),
         ("order", {"order": HOSTILE}), ("order", {}), ("overview", {"order": 3}),
-        ("tile", {"order": "index", "row": -1, "col": 0, "block": 1, "height": 1, "width": 1}),
-        ("tile", {"order": "index", "row": 0, "col": N, "block": 1, "height": 1, "width": 1}),
-        ("tile", {"order": "index", "row": 0, "col": 0, "block": 3, "height": 1, "width": 1}),
-        ("tile", {"order": "index", "row": 0, "col": 0, "block": 1, "height": 10**6, "width": 1}),
+        ("tiles", {"order": "index", "block": 1, "tiles": [[-1, 0]]}),
+        ("tiles", {"order": "index", "block": 1, "tiles": [[0, 3]]}),
+        ("tiles", {"order": "index", "block": 3, "tiles": [[0, 0]]}),
+        ("tiles", {"order": "index", "block": 1, "tiles": [[0, 0]] * 65}),
+        ("tiles", {"order": "index", "block": 1, "tiles": [[0, 0, 0]]}),
+        ("tiles", {"order": "index", "block": 1, "tiles": HOSTILE}),
+        ("tiles", {"order": HOSTILE, "block": 1, "tiles": []}),
         ("pair", {"a": True}), ("pair", {"a": "1"}), ("pair", {"b": N}),
         ("annotate", {"a": 1, "b": 2, "verdict": HOSTILE}), ("annotate", {"a": N}), ("annotate", {}),
         ("annotate", {"a": 1, "note": 7}), ("texts", {"a": 1}),

@@ -13,7 +13,7 @@ import { localRows, remoteRows, take } from "../src/core/rows.ts";
 import { inSight, tracks } from "../src/core/sight.ts";
 import { splat, toBytes } from "../src/core/splat.ts";
 import { svgText } from "../src/core/svg.ts";
-import { colour, shareOf, Tiles, valueOf } from "../src/core/tiles.ts";
+import { colour, Tiles, valueOf } from "../src/core/tiles.ts";
 import { spoken, strength, visible } from "../src/core/tokens.ts";
 import { Frame, labelStep } from "../src/core/viewport.ts";
 import { StandIn } from "../src/gallery/source.ts";
@@ -264,44 +264,51 @@ test("viewport: tiles cover the view at the level of its pixels, the middle ones
   assert.deepEqual([labelStep(20, 14), labelStep(2, 14), labelStep(0.01, 14)], [1, 10, 2000]);
 });
 
-test("tiles: few at a time, those out of sight are aborted, a failure is told once and waited for", async () => {
-  const started: string[] = [];
-  const aborted: string[] = [];
+test("tiles: one question for all of them, what is out of sight is aborted, a failure is told once and waited for", async () => {
+  const started: string[][] = [];
+  let aborted = 0;
   const grid = { values: new Uint8Array(1), shape: [1, 1] as const };
   const tiles = new Tiles(
-    (level, row, col, signal) => new Promise((done, fail) => {
-      started.push(`${level}/${row}/${col}`);
-      signal.addEventListener("abort", () => (aborted.push(`${row}`), fail(new DOMException("", "AbortError"))));
-      setTimeout(() => done(grid), 5);
+    (level, at, signal) => new Promise((done, fail) => {
+      started.push(at.map(([row, col]) => `${level}/${row}/${col}`));
+      signal.addEventListener("abort", () => (aborted++, fail(new DOMException("", "AbortError"))));
+      setTimeout(() => done(at.map(() => grid)), 5);
     }),
     () => {},
     (error) => assert.fail(String(error)),
   );
-  const names = Array.from({ length: 20 }, (_, row) => ({ level: 0, row, col: 0 }));
-  assert.equal(tiles.want(names), false);
-  assert.equal(started.length, 6);
-  assert.equal(tiles.want(names.slice(5)), false);
-  assert.deepEqual(aborted, ["0", "1", "2", "3", "4"]);
-  while (!tiles.want(names.slice(5))) await new Promise((done) => setTimeout(done, 5));
-  assert.equal(new Set(started).size, started.length);
-  assert.ok(tiles.get(names[7]!) && !tiles.get(names[0]!));
+  const names = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => ({ level: 0, row: from + i, col: 0 }));
+  assert.equal(tiles.want(names(0, 20)), false);
+  assert.deepEqual([started.length, started[0]!.length], [1, 20]);
+  assert.equal(tiles.want(names(15, 25)), false); // some of the first are still wanted: five more are asked for
+  assert.deepEqual([started.length, started[1]!.length, aborted], [2, 5, 0]);
+  assert.equal(tiles.want(names(15, 28)), false); // no more than two questions at once
+  assert.equal(started.length, 2);
+  while (!tiles.want(names(15, 28))) await new Promise((done) => setTimeout(done, 5));
+  assert.deepEqual(started.flat().length, new Set(started.flat()).size);
+  assert.ok(tiles.get(names(17, 18)[0]!) && !tiles.get(names(40, 41)[0]!));
+  tiles.want(names(100, 110));
+  tiles.want(names(200, 300)); // more than one question holds
+  assert.equal(aborted, 1);
+  assert.deepEqual(started.slice(-2).map((some) => some.length), [48, 48]);
   tiles.close();
   let told = 0;
   const failing = new Tiles(() => Promise.reject(new Error("gone")), () => {}, () => told++);
-  failing.want(names.slice(0, 1));
+  failing.want(names(0, 1));
   await new Promise((done) => setTimeout(done, 5));
-  failing.want(names.slice(0, 2));
+  failing.want(names(0, 2));
   await new Promise((done) => setTimeout(done, 5));
   assert.equal(told, 1);
   failing.close();
 });
 
-test("heat: bytes and floats mean the same values, gaps are transparent, what is beyond the scale is clamped", () => {
+test("heat: codes and floats mean the same values, gaps are transparent, what is beyond the scale is clamped", () => {
   const scale = { low: -1, high: 1, label: "" };
   const bytes = { values: Uint8Array.of(0, 1, 128, 255), shape: [1, 4] as const };
   const floats = { values: Float32Array.of(NaN, -1, 0, 1, 9, -Infinity), shape: [1, 6] as const };
   assert.deepEqual([0, 1, 2, 3].map((i) => valueOf(bytes, i, scale)), [null, -1, 0, 1]);
-  assert.deepEqual([1, 2, 3].map((i) => shareOf(floats, i, scale)), [0, 0.5, 1]);
+  assert.deepEqual([0, 1, 2, 3].map((i) => valueOf({ values: Uint16Array.of(0, 1, 32_768, 65_535), shape: [1, 4] }, i, scale)), [null, -1, 0, 1]);
+  assert.deepEqual([0, 1, 2].map((i) => valueOf(floats, i, scale)), [null, -1, 0]);
   const colours = lookup("sequential", "light");
   const [a, b] = [new Uint32Array(4), new Uint32Array(6)];
   colour(a, bytes, scale, colours);

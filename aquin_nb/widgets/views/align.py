@@ -78,7 +78,7 @@ def align_data(
 def align_answers(
     frames: Frames, neighbours: Mapping[str, tuple[NDArray[Any], NDArray[Any]]], map_: AlignMap
 ) -> dict[str, Answer]:
-    """What the view asks for: a page of a `table`, `order`, `overview` and `tile` of the map, a `pair` in detail."""
+    """What the view asks for: a page of a `table`, `order`, `overview` and `tiles` of the map, a `pair` in detail."""
     sides = {side: frames[f"features_{side}"] for side in "ab"}
 
     def rows(params: dict[str, Any]) -> dict[str, Any]:
@@ -92,18 +92,17 @@ def align_answers(
         return {"a": ids_a, "b": ids_b}
 
     def overview(params: dict[str, Any]) -> dict[str, Any]:
-        block = 1 << max(0, int(np.ceil(np.log2(max(1, *map_.shape) / OVERVIEW))))
-        return {"values": map_.tile(str(params.get("order")), 0, 0, block, TILE, TILE)["values"]}
+        return {"values": quantised(map_.overview(str(params.get("order")), OVERVIEW))}
 
-    def tile(params: dict[str, Any]) -> dict[str, Any]:
-        n_a, n_b = map_.shape
-        block = _whole(params, "block", 1 << 20, 1)
-        found = map_.tile(
-            str(params.get("order")), _whole(params, "row", n_a - 1), _whole(params, "col", n_b - 1), block,
-            _whole(params, "height", TILE, 1), _whole(params, "width", TILE, 1),
-        )  # fmt: skip
+    def tiles(params: dict[str, Any]) -> dict[str, Any]:
+        block, given = _whole(params, "block", 1 << 20, 1), params.get("tiles")
+        if not isinstance(given, list) or not all(isinstance(one, list) and len(one) == 2 for one in given):
+            raise DictionaryError(f"tiles must be rows and columns, [[0, 0], …], not {given!r:.40}.")
+        last = max(map_.shape) // TILE
+        at = [(_whole({"row": row}, "row", last), _whole({"col": col}, "col", last)) for row, col in given]
+        found = map_.tiles(str(params.get("order")), block, at)
         # Only single pairs are read off: blocks are colours, for which a byte will do.
-        return found if block == 1 else found | {"values": quantised(found["values"])}
+        return {"tiles": [quantised(values, dtype=np.uint16 if block == 1 else np.uint8) for values in found]}
 
     def pair(params: dict[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = {"a": None, "b": None, "cosine": None}
@@ -115,7 +114,7 @@ def align_answers(
             found["cosine"] = map_.cosine(int(params["a"]), int(params["b"]))
         return found
 
-    return {"table": rows, "order": order, "overview": overview, "tile": tile, "pair": pair}
+    return {"table": rows, "order": order, "overview": overview, "tiles": tiles, "pair": pair}
 
 
 def table(frame: pd.DataFrame, kept: NDArray[Any], without: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -184,11 +183,17 @@ def _carried_map(map_: AlignMap, arrays: Mapping[str, NDArray[Any]]) -> dict[str
     return carried
 
 
-def quantised(cosines: NDArray[Any], most: float = 1.0) -> NDArray[np.uint8]:
-    """-most to most as 1 to 255, missing or infinite as 0: what a page's heatmap takes."""
-    values = np.asarray(cosines, np.float64)
-    codes = 1 + np.rint((np.clip(np.nan_to_num(values) / most, -1, 1) + 1) * 127)
-    return np.where(np.isfinite(values), codes, 0).astype(np.uint8)
+def quantised(cosines: NDArray[Any], most: float = 1.0, dtype: type[np.uint8 | np.uint16] = np.uint8) -> NDArray[Any]:
+    """-most to most as 1 to 255 (65,535 of uint16), missing or infinite as 0: what a page's heatmap takes."""
+    half = np.float32(np.iinfo(dtype).max // 2)
+    known = np.isfinite(cosines)
+    codes = np.where(known, cosines, 0).astype(np.float32)
+    codes *= half / np.float32(most)
+    np.clip(codes, -half, half, out=codes)
+    np.rint(codes, out=codes)
+    codes += half + 1
+    codes *= known
+    return codes.astype(dtype)
 
 
 def _counts(frames: Frames) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 import { choice, type Control } from "../core/controls.ts";
 import { h, setText } from "../core/dom.ts";
 import { count } from "../core/format.ts";
-import { heatmap, TILE, type Grid, type Heatmap, type HeatScale } from "../core/heatmap.ts";
+import { heatmap, type Grid, type Heatmap, type HeatScale } from "../core/heatmap.ts";
 import type { Shell } from "../core/shell.ts";
+import type { FetchTiles } from "../core/tiles.ts";
 import { clusterPicture } from "./data.ts";
 import { fixed } from "./features.ts";
 import type { Explorer } from "./state.ts";
@@ -71,15 +72,13 @@ export function alignmentMap(explorer: Explorer, shell: Shell): AlignmentMap {
     return { xLabel: `${label} of b`, yLabel: `${label} of a`, rowName: name("a"), colName: name("b") };
   }
 
-  const tile = (order: string) => async (level: number, row: number, col: number, signal: AbortSignal): Promise<Grid> => {
-    const block = 2 ** level;
-    const at = { row: row * TILE * block, col: col * TILE * block };
-    const answer = await explorer.source.ask<{ values: Grid; why: string }>("tile", { order, ...at, block, height: TILE, width: TILE }, signal);
+  const tiles = (order: string): FetchTiles => async (level, at, signal) => {
+    const answer = await explorer.source.ask<{ tiles: Grid[]; why: string }>("tiles", { order, block: 2 ** level, tiles: at }, signal);
     if (answer.why !== explorer.mapWhy) {
       explorer.mapWhy = answer.why;
       tell();
     }
-    return answer.values;
+    return answer.tiles;
   };
 
   const fetchOrder = (order: string): Promise<Order | null> => {
@@ -119,14 +118,14 @@ export function alignmentMap(explorer: Explorer, shell: Shell): AlignmentMap {
     if (next === "means" && map.clusters) {
       const { most } = map.clusters;
       const scale: HeatScale = { low: -most, high: most, map: "diverging", label: "mean cosine", text: short };
-      heat.set({ overview: clusterPicture(map.clusters), scale, tile: undefined as never, ...axes() });
+      heat.set({ overview: clusterPicture(map.clusters), scale, tiles: undefined as never, ...axes() });
       marks();
       tell();
       return;
     }
     const overview = next === "matching" ? blocks() : await explorer.source.ask<{ values: Grid }>("overview", { order: next }).then(({ values }) => values);
     if (name !== next) return;
-    heat.set({ overview, scale: full, tile: (explorer.live ? tile(next) : undefined) as never, ...axes() });
+    heat.set({ overview, scale: full, tiles: (explorer.live ? tiles(next) : undefined) as never, ...axes() });
     known = await fetchOrder(next);
     if (name !== next) return;
     marks();

@@ -1,5 +1,5 @@
 // The explorer of an alignment in every state, for the gallery.
-import type { Grid } from "../core/heatmap.ts";
+import { TILE, type Grid } from "../core/heatmap.ts";
 import { HOSTILE, normal, numbers as uniform, register } from "../gallery/register.ts";
 import { answering, gone, nobody, type StandIn } from "../gallery/source.ts";
 import { numbers, type AlignData, type Note, type SideName } from "./data.ts";
@@ -16,15 +16,14 @@ function kernel(n: number, delay?: number): StandIn {
   const partners = numbers(whole.a.table, "partner") as Int32Array;
   const others = Int32Array.from(order, (i) => partners[i]!);
   const cosines = numbers(whole.a.table, "cosine");
-  const tile = ({ row, col, block, height, width }: { row: number; col: number; block: number; height: number; width: number }) => {
+  const tile = (row: number, col: number, block: number): Grid => {
     const next = uniform(row * 31 + col * 17 + block);
-    const shape: [number, number] = [Math.min(height, Math.ceil((n - row) / block)), Math.min(width, Math.ceil((n - col) / block))];
+    const shape = [row, col].map((at) => Math.min(TILE, Math.ceil((n - at) / block))) as [number, number];
     const values = new Float32Array(shape[0] * shape[1]).map((_, i) => {
       const [r, c] = [row + Math.floor(i / shape[1]) * block, col + (i % shape[1]) * block];
       return r === c ? cosines[r]! : 0.05 * normal(next) + 0.04 * Math.log2(block);
     });
-    const values2: Grid = { values, shape };
-    return { values: values2, exact: block === 1, why: "" };
+    return { values, shape };
   };
   const detail = (side: SideName, feature: number) => {
     const { columns } = whole[side].table;
@@ -54,8 +53,8 @@ function kernel(n: number, delay?: number): StandIn {
         return { entries: [...notes.values()], changes: 0 };
       },
       order: () => ({ a: order, b: others }),
-      overview: () => tile({ row: 0, col: 0, block: 2 ** Math.max(0, Math.ceil(Math.log2(n / 128))), height: 256, width: 256 }),
-      tile,
+      overview: () => ({ values: tile(0, 0, 2 ** Math.max(0, Math.ceil(Math.log2(n / 128)))) }),
+      tiles: ({ block, tiles }: { block: number; tiles: [number, number][] }) => ({ tiles: tiles.map(([row, col]) => tile(row * TILE * block, col * TILE * block, block)), why: "" }),
       pair: ({ a, b }: { a?: number | null; b?: number | null }) => ({ a: a == null ? null : detail("a", a), b: b == null ? null : detail("b", b), cosine: 0.42 }),
       texts: ({ a, b }: { a: number | null; b: number | null }) => ({ a: a === null ? null : passage(a), b: b === null ? null : passage(b), rows: 32768 }),
     },

@@ -5,11 +5,12 @@ import { number } from "./format.ts";
 import type { Colours, MapName } from "./palette.ts";
 import { CanvasPlot, type Plot, type PlotOptions } from "./plot.ts";
 import type { Pen } from "./svg.ts";
-import { picture, Tiles, valueOf } from "./tiles.ts";
+import { picture, Tiles, valueOf, type FetchTiles } from "./tiles.ts";
 import type { Values } from "./unpack.ts";
 import { Frame, type View } from "./viewport.ts";
 
-/** Rows × columns of values, row by row. NaN is a gap; in a Uint8Array 0 is a gap and 1 to 255 run from scale.low to scale.high. */
+/** Rows × columns of values, row by row. NaN is a gap; in a Uint8Array 0 is a gap and 1 to 255 run
+    from scale.low to scale.high, in a Uint16Array 1 to 65,535. */
 export interface Grid {
   values: Values;
   shape: readonly [number, number];
@@ -39,7 +40,7 @@ export interface HeatmapOptions extends PlotOptions {
   /** The whole matrix, as it is or reduced to any smaller shape (the largest or the mean of each block). */
   overview: Grid;
   /** Level 0 is the matrix itself, each next level half as many rows and columns; border tiles are smaller. Absent: only the overview. */
-  tile?: (level: number, row: number, col: number, signal: AbortSignal) => Promise<Grid>;
+  tiles?: FetchTiles;
   scale: HeatScale;
   xLabel: string;
   yLabel: string;
@@ -62,7 +63,7 @@ export interface Heatmap extends Plot {
   home(): void;
   mark(cells: readonly { row: number; col: number }[]): void;
   /** Other data (another order, another measure): tiles are forgotten; the viewport stays when the shape does. */
-  set(data: Partial<Pick<HeatmapOptions, "shape" | "overview" | "tile" | "scale" | "xLabel" | "yLabel" | "rowName" | "colName" | "note">>): void;
+  set(data: Partial<Pick<HeatmapOptions, "shape" | "overview" | "tiles" | "scale" | "xLabel" | "yLabel" | "rowName" | "colName" | "note">>): void;
   /** First and last row and column in sight (the last excluded). */
   readonly view: { rows: [number, number]; cols: [number, number] };
   /** True when all of the viewport is drawn at full sharpness. */
@@ -151,12 +152,12 @@ class HeatmapPlot extends CanvasPlot implements Heatmap {
 
   #newTiles(): void {
     this.#tiles?.close();
-    const { tile, onError } = this.#options;
+    const { tiles, onError } = this.#options;
     const arrived = () => {
       this.redraw();
       if (this.#told && this.#here && this.#told !== this.#words()) this.#tell(false); // its value is here now
     };
-    this.#tiles = tile ? new Tiles(tile, arrived, (error) => onError?.(error)) : null;
+    this.#tiles = tiles ? new Tiles(tiles, arrived, (error) => onError?.(error)) : null;
   }
 
   protected override closed(): void {

@@ -5,7 +5,8 @@ import type { Theme } from "./theme.ts";
 import type { TileName } from "./viewport.ts";
 
 const KEPT = 200;
-const AT_ONCE = 6;
+const TOGETHER = 48; // tiles of one question: notebook servers send many messages in bursts
+const AT_ONCE = 2; // questions
 const PAUSE_MS = 3000; // after a failure
 
 export interface Tile extends TileName {
@@ -13,28 +14,38 @@ export interface Tile extends TileName {
   picture: HTMLCanvasElement | null;
 }
 
-type Fetch = (level: number, row: number, col: number, signal: AbortSignal) => Promise<Grid>;
+/** All tiles of a level at these rows and columns. */
+export type FetchTiles = (level: number, at: readonly (readonly [number, number])[], signal: AbortSignal) => Promise<readonly Grid[]>;
+
+interface Question {
+  keys: readonly string[];
+  stop: AbortController;
+}
 
 const keyOf = ({ level, row, col }: TileName): string => `${level}/${row}/${col}`;
 
 export class Tiles {
-  readonly #fetch: Fetch;
+  readonly #fetch: FetchTiles;
   readonly #arrived: () => void;
   readonly #failed: (error: unknown) => void;
   readonly #kept = new Map<string, Tile>(); // least lately needed first
-  readonly #asked = new Map<string, AbortController>();
+  readonly #asked = new Set<Question>();
   #wanted: TileName[] = [];
   #pausedTo = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(fetch: Fetch, arrived: () => void, failed: (error: unknown) => void) {
+  constructor(fetch: FetchTiles, arrived: () => void, failed: (error: unknown) => void) {
     [this.#fetch, this.#arrived, this.#failed] = [fetch, arrived, failed];
   }
 
-  /** Say what is in sight, most wanted first; true when all of it is here. */
+  /** Say what is in sight, all of one level, most wanted first; true when all of it is here. */
   want(names: readonly TileName[]): boolean {
     const needed = new Set(names.map(keyOf));
-    for (const [key, asked] of this.#asked) if (!needed.has(key)) asked.abort();
+    for (const question of this.#asked) {
+      if (question.keys.some((key) => needed.has(key))) continue;
+      question.stop.abort();
+      this.#asked.delete(question);
+    }
     for (const key of needed) {
       const tile = this.#kept.get(key);
       if (!tile) continue;
@@ -47,39 +58,42 @@ export class Tiles {
   }
 
   #ask(): void {
+    if (this.#wanted.length === 0) return;
     const wait = this.#pausedTo - performance.now();
     if (wait > 0) {
       clearTimeout(this.#timer);
       this.#timer = setTimeout(() => this.#ask(), wait);
       return;
     }
-    for (const name of this.#wanted) {
-      if (this.#asked.size >= AT_ONCE) return;
-      const key = keyOf(name);
-      if (this.#asked.has(key) || this.#kept.has(key)) continue;
-      const stop = new AbortController();
-      this.#asked.set(key, stop);
-      this.#fetch(name.level, name.row, name.col, stop.signal).then(
-        (grid) => this.#got(name, grid),
-        (error: unknown) => {
-          if (stop.signal.aborted) return;
-          this.#pausedTo = performance.now() + PAUSE_MS;
-          this.#failed(error);
-        },
-      ).finally(() => {
-        if (this.#asked.get(key) === stop) this.#asked.delete(key);
-        this.#ask();
-      });
-    }
+    if (this.#asked.size >= AT_ONCE) return;
+    const asked = new Set([...this.#asked].flatMap(({ keys }) => keys));
+    const names = this.#wanted.filter((name) => !asked.has(keyOf(name)) && !this.#kept.has(keyOf(name))).slice(0, TOGETHER);
+    if (names.length === 0) return;
+    const question = { keys: names.map(keyOf), stop: new AbortController() };
+    this.#asked.add(question);
+    this.#fetch(names[0]!.level, names.map(({ row, col }) => [row, col] as const), question.stop.signal).then(
+      (grids) => {
+        names.forEach((name, i) => this.#keep(name, grids[i]!));
+        this.#arrived();
+      },
+      (error: unknown) => {
+        if (question.stop.signal.aborted) return;
+        this.#pausedTo = performance.now() + PAUSE_MS;
+        this.#failed(error);
+      },
+    ).finally(() => {
+      this.#asked.delete(question);
+      this.#ask();
+    });
+    this.#ask(); // what one question could not hold
   }
 
-  #got(name: TileName, grid: Grid): void {
+  #keep(name: TileName, grid: Grid): void {
     this.#kept.set(keyOf(name), { ...name, grid, picture: null });
     for (const old of this.#kept.keys()) {
       if (this.#kept.size <= KEPT) break;
       this.#kept.delete(old);
     }
-    this.#arrived();
   }
 
   get(name: TileName): Tile | undefined {
@@ -100,24 +114,22 @@ export class Tiles {
   close(): void {
     clearTimeout(this.#timer);
     this.#wanted = [];
-    this.#pausedTo = Infinity;
-    for (const asked of this.#asked.values()) asked.abort();
+    for (const { stop } of this.#asked) stop.abort();
     this.#kept.clear();
   }
 }
 
-/** Share of the scale, 0 to 1, of a grid's value; NaN is a gap. */
-export function shareOf(grid: Grid, index: number, scale: HeatScale): number {
-  const value = grid.values[index] ?? NaN;
-  if (grid.values instanceof Uint8Array) return value === 0 ? NaN : (value - 1) / 254;
-  return (value - scale.low) / (scale.high - scale.low || 1);
+/** Steps of the scale in a grid of codes, whose first one is 1; 0 where it holds the values themselves. */
+function stepsOf({ values }: Grid): number {
+  return values instanceof Uint8Array ? 254 : values instanceof Uint16Array ? 65_534 : 0;
 }
 
-/** The value itself; null for a gap. A byte gives the value in the middle of its step. */
-export function valueOf(grid: Grid, index: number, scale: HeatScale): number | null {
-  const value = grid.values[index] ?? NaN;
-  if (!(grid.values instanceof Uint8Array)) return Number.isNaN(value) ? null : value;
-  return value === 0 ? null : scale.low + ((value - 1) / 254) * (scale.high - scale.low);
+/** The value itself; null for a gap. A code gives the value in the middle of its step. */
+export function valueOf(grid: Grid, index: number, { low, high }: HeatScale): number | null {
+  const code = grid.values[index] ?? NaN;
+  const steps = stepsOf(grid);
+  const value = !steps ? code : code === 0 ? NaN : low + ((code - 1) / steps) * (high - low);
+  return Number.isNaN(value) ? null : value;
 }
 
 /** One pixel a value; gaps stay transparent. */
@@ -135,9 +147,9 @@ export function picture(grid: Grid, scale: HeatScale, theme: Theme): HTMLCanvasE
 
 export function colour(pixels: Uint32Array, grid: Grid, scale: HeatScale, colours: Uint32Array): void {
   const { values } = grid;
-  if (values instanceof Uint8Array) {
-    const table = Uint32Array.from({ length: 256 }, (_, i) => (i === 0 ? 0 : colours[Math.round(((i - 1) * 255) / 254)]!));
-    for (let i = 0; i < pixels.length; i++) pixels[i] = table[values[i]!]!;
+  const steps = stepsOf(grid);
+  if (steps) {
+    for (let i = 0; i < pixels.length; i++) pixels[i] = values[i] === 0 ? 0 : colours[(((values[i]! - 1) * 255) / steps + 0.5) | 0]!;
     return;
   }
   const times = 255 / (scale.high - scale.low || 1);

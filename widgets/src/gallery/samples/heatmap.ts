@@ -57,12 +57,13 @@ function level(n: number, size: number, at: number, row: number, col: number): G
 export function large(n: number, delay = 20, fails = false): Options {
   let top = 0;
   while (n / 2 ** top > TILE) top++;
-  const tile: Options["tile"] = (at, row, col, signal) =>
+  const tiles: Options["tiles"] = (at, places, signal) =>
     new Promise((done, fail) => {
       signal.addEventListener("abort", () => fail(new DOMException("not needed", "AbortError")));
-      setTimeout(() => (fails ? fail(new Error("The kernel is gone: the map stays as coarse as it was saved.")) : done(level(n, TILE, at, row, col))), delay);
+      const answer = () => done(places.map(([row, col]) => level(n, TILE, at, row, col)));
+      setTimeout(() => (fails ? fail(new Error("The kernel is gone: the map stays as coarse as it was saved.")) : answer()), delay);
     });
-  return { shape: [n, n], overview: level(n, TILE, top, 0, 0), tile, ...axes };
+  return { shape: [n, n], overview: level(n, TILE, top, 0, 0), tiles, ...axes };
 }
 
 register("heatmap", "typical", (host) => show(host, { ...small(64, 64), mark: [{ row: 20, col: 20 }, { row: 40, col: 9 }] }));
