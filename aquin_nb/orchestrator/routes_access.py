@@ -71,7 +71,7 @@ async def tokens(request: Request) -> dict[str, Any]:
     return {"tokens": [{key: getattr(row, key) for key in keys} | {"scopes": row.scopes.split()} for row in rows]}
 
 
-@router.delete("/v1/tokens/{token_id}", status_code=204)
+@router.delete("/v1/tokens/{token_id}", status_code=204, response_model=None)
 async def drop_token(request: Request, token_id: str) -> None:
     """Take a token back; its streams end."""
     board: Board = request.app.state.board

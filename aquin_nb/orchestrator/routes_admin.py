@@ -26,7 +26,7 @@ class Retention(BaseModel):
     dry_run: bool = False
 
 
-@router.delete("/v1/cards/{card:path}", status_code=204)
+@router.delete("/v1/cards/{card:path}", status_code=204, response_model=None)
 async def delete_card(request: Request, card: str, room: Room = None) -> None:
     """Delete a card for good: what comes later of its attempts is acknowledged and not kept.
 

@@ -92,7 +92,7 @@ def _places(kept: int, refused: set[int]) -> list[int]:
     return [place for place in range(kept + len(refused)) if place not in refused]
 
 
-@router.put("/v1/producers/{producer}", status_code=204)
+@router.put("/v1/producers/{producer}", status_code=204, response_model=None)
 async def beat(request: Request, producer: Uuid) -> None:
     """A heartbeat, every 10 seconds; with `alive` false the process says goodbye."""
     board: Board = request.app.state.board
