@@ -4,10 +4,15 @@ import os
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+from smoke import EXTRAS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -71,9 +76,30 @@ def test_the_sdist_carries_what_builds_tests_and_explains_it(sdist: Path) -> Non
         "widgets/src/board/board.ts",
         "hatch_build.py",
         "CITATION.cff",
+        "constraints-oldest.txt",
+        "aquin_nb/widgets/static/monitor.js",
     ):
         assert needed in names
     assert not [name for name in names if "node_modules" in name or ".gallery" in name or "__pycache__" in name]
+
+
+def bounds(lines: list[str], operator: str) -> dict[str, Version]:
+    """Name -> version behind `operator`, of each requirement that is not one of our own extras."""
+    found = [one for one in map(Requirement, lines) if one.name != "aquin-nb"]
+    return {
+        canonicalize_name(one.name): Version(next(s.version for s in one.specifier if s.operator == operator))
+        for one in found
+    }
+
+
+def test_the_oldest_versions_that_smoke_installs_are_the_lower_bounds() -> None:
+    """All but torch's: see constraints-oldest.txt."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [line for extra in EXTRAS.split(",") for line in project["optional-dependencies"][extra]]
+    lower = bounds(project["dependencies"] + extras, ">=")
+    assert lower.pop("torch") == Version("2.6")
+    tried = [line for line in (ROOT / "constraints-oldest.txt").read_text().splitlines() if not line.startswith("#")]
+    assert bounds(tried, "==") == lower
 
 
 def test_the_bundled_model_is_small() -> None:
