@@ -1,5 +1,6 @@
-"""The installed `aquin-nb` as a shell sees it: light to start, quiet when a pipe closes, stopped by Ctrl-C."""
+"""`aquin-nb` as a shell sees it: light to start, quiet when a pipe closes, stopped by Ctrl-C and SIGTERM."""
 
+import io
 import json
 import os
 import signal
@@ -9,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from aquin_nb import load_dictionary
 from aquin_nb.cli import main
+from aquin_nb.cli.output import write
+from aquin_nb.cli.termination import termination
 
 ENTRY = Path(sys.executable).with_name("aquin-nb")
 
@@ -31,32 +35,53 @@ def test_a_pipe_that_closes_early_is_no_error() -> None:
 
 
 def test_an_encoding_that_lacks_our_letters_is_written_all_the_same() -> None:
-    env = os.environ | {"PYTHONIOENCODING": "ascii"}
-    done = subprocess.run([ENTRY, "session", "show"], env=env, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-    done = subprocess.run([ENTRY, "open", "/nowhere/é×"], env=env, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "is not there" in done.stderr
+    narrow = io.TextIOWrapper(io.BytesIO(), "ascii")
+    write("0% ≥ 0.7, é, ▁█ 3 × 4 → 5…", narrow)
+    assert narrow.buffer.getvalue() == b"0% >= 0.7, ?, _# 3 x 4 -> 5...\n"
 
 
-def test_ctrl_c_stops_a_training_with_what_it_has(home: Path) -> None:
-    words = [ENTRY, "sae", "train", "--model", "tiny", "--layer", "3", "--corpus", "packaged", "--tokens", "2000"]
-    words += ["--steps", "1000000", "--name", "long", "--output-json"]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "term"])
+def test_a_training_is_stopped_with_what_it_has(
+    number: signal.Signals, status: int, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if " train " in line and len([one for one in said if " train " in one]) == 1:
+            os.kill(os.getpid(), number)
+            if number == signal.SIGTERM:
+                os.kill(os.getpid(), number)  # as `timeout` does; the second one changes nothing
+
+    monkeypatch.setattr("aquin_nb.progress._say", say)
+    words = ["sae", "train", "--model", "tiny", "--layer", "3", "--corpus", "packaged", "--tokens", "2000"]
+    words += ["--steps", "1000000", "--d-sae", "32", "--name", "long", "--output-json"]
+    assert main(words) == status
+    found = json.loads(capsys.readouterr().out)
+    assert (found["status"], found["exit_code"]) == ("cancelled", status)
+    assert any("Stopping after the present step" in line for line in said)
+    dictionary = home / "sae" / "user" / "tiny" / "long" / "sae_layer3.pt"
+    assert load_dictionary(dictionary).cfg.complete is False
+    assert main(["open", str(dictionary)]) == 0
+    assert "SaeTrain long: cancelled" in capsys.readouterr().out
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_shell_that_ignores_ctrl_c_for_what_it_starts_can_still_end_it() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if "% train" in line:
-                break
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=120)
+        with termination() as asked, pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert asked.asked
     finally:
-        process.kill()
-    assert process.returncode == 130, err
-    found = json.loads(out)
-    assert found["status"] == "cancelled"
-    assert "Stopping after the present step" in err
-    assert (home / "sae" / "user" / "tiny" / "long" / "sae_layer3.pt").is_file()
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_narrow_terminal_shows_whole_names_of_options() -> None:
+    env = os.environ | {"COLUMNS": "40"}
+    done = subprocess.run([ENTRY, "sae", "train", "--help"], env=env, capture_output=True, text=True, check=True)
+    for option in ("--sparsity-coefficient", "--no-keep-activations", "--output-json"):
+        assert option in done.stdout
 
 
 @pytest.mark.parametrize(
