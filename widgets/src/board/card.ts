@@ -184,8 +184,9 @@ export class CardElement {
     show(this.curveBox, name !== "");
     show(this.figures, name !== "" || this.figures.childElementCount > 1);
     if (!name) return;
-    setText(this.curveName, `${name} over steps`);
-    this.canvas.setAttribute("aria-label", `${name} over steps`);
+    const title = `${name === "fvu" ? "FVU" : name} over steps`;
+    setText(this.curveName, title);
+    this.canvas.setAttribute("aria-label", title);
     requestAnimationFrame(() => this.curve?.draw(this.canvas));
   }
 

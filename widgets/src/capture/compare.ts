@@ -107,7 +107,7 @@ export function mountComparison(host: HTMLElement, data: ComparisonDigest, sourc
       { name: "text", label: "text", width: `${Math.max(110, width - 52 - 92 - 62 - 120)}px` },
       { name: "distance", label: "1 − cosine", title: "of the probe's two vectors at the layer shown", width: "92px" },
       { name: "row", label: "other", title: "its row in the other capture", width: "62px", text: (value) => (value === -1 ? "–" : String(value)) },
-      { name: "differs", label: "differs", width: "120px" },
+      { name: "differs", label: "differs", width: "132px" },
     ]));
     const chosen = () => {
       const ids = source.selected("probes")?.ids ?? [];

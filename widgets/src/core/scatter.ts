@@ -134,7 +134,9 @@ class ScatterPlot extends CanvasPlot implements Scatter {
     const top = this.#legend(pen, colours, false);
     const place = placeOf(this.width, this.height - top);
     place.top += top;
-    const [alongX, alongY] = [extent(x, logX) ?? [logX ? 0.1 : 0, 1], extent(y, logY) ?? [logY ? 0.1 : 0, 1]];
+    const { guides = [] } = this.#options; // without its lines a quadrant is none
+    const along = (values: Numbers, log: boolean, axis: "x" | "y") => extent([...(extent(values, log) ?? []), ...guides.map((guide) => guide[axis] ?? NaN)], log) ?? [log ? 0.1 : 0, 1];
+    const [alongX, alongY] = [along(x, logX, "x"), along(y, logY, "y")];
     this.#axes = { place, x: spread(alongX as [number, number], logX, Math.max(2, Math.floor(place.width / 70))), y: spread(alongY as [number, number], logY, Math.max(2, Math.floor(place.height / 40))) };
     this.#xs = new Float32Array(x.length);
     this.#ys = new Float32Array(x.length);

@@ -68,6 +68,8 @@ export function quadrant(surface: Surface, { strengths, lines }: StandingData, o
     guides: [
       { x: lines.rows, label: `${count(lines.rows)} rows: fewer can only be memorised` },
       { y: lines.explained_variance, label: `${percent(lines.explained_variance)}: what "usable" asks for` },
+      { y: 0, label: "no better than the mean" },
+      { y: 1 },
     ],
     tip: (place) => strengthText(strengths[place]!, lines),
     ...(onSelect && { onSelect }),

@@ -34,7 +34,8 @@ class TokenView {
   readonly #texts = h("div", { class: "texts" });
   readonly #on = h("section", { class: "on", role: "group", "aria-label": "Features of the token" });
   readonly #tinted = h("span", { class: "tinted", role: "status" });
-  readonly #top = h("span", { class: "top" });
+  readonly #top = h("span");
+  readonly #scale = h("span", { class: "scale", "aria-hidden": true }, "0", h("i"), this.#top);
   readonly #all = h("button", { type: "button", hidden: true }, "Strongest of each token");
   readonly #stop = new AbortController();
   readonly #table: Table;
@@ -53,14 +54,14 @@ class TokenView {
     this.#model = new Tokens(data);
     const search = searchBox({ label: "Feature numbers", onInput: (typed) => this.#filter(typed) });
     this.#all.addEventListener("click", () => this.#source.select({ of: "features", ids: [] }));
-    shell.toolbar.append(search.element, this.#tinted, h("span", { class: "scale", "aria-hidden": true }, "0", h("i"), this.#top), this.#all);
+    shell.toolbar.append(search.element, this.#tinted, this.#scale, this.#all);
     const top = this.#model.most || 1;
     this.#table = virtualTable({
       columns: [
-        { name: "feature", label: "feature", width: "64px", text: String, first: "ascending" },
-        { name: "most", label: "strongest", title: "its largest activation on a token", width: "84px", bar: (value) => (typeof value === "number" ? Math.min(1, value / top) : 1), text: (value) => (value === null ? "⚠ NaN" : number(Number(value))) },
-        { name: "tokens", label: "tokens", title: "tokens on which it is among the strongest", width: "60px", text: (value) => count(Number(value)) },
-        { name: "at", label: "strongest on", width: "minmax(72px, 1fr)", align: "left", sortable: false, text: (value) => spoken(this.#model.strings[Number(value)] ?? "") },
+        { name: "feature", label: "feature", width: "76px", text: String, first: "ascending" },
+        { name: "most", label: "peak", title: "its largest activation on a token", width: "72px", bar: (value) => (typeof value === "number" ? Math.min(1, value / top) : 1), text: (value) => (value === null ? "⚠ NaN" : number(Number(value))) },
+        { name: "tokens", label: "tokens", title: "tokens on which it is among the strongest", width: "70px", text: (value) => count(Number(value)) },
+        { name: "at", label: "peaks on", title: "the token of its largest activation", width: "minmax(72px, 1fr)", align: "left", sortable: false, text: (value) => spoken(this.#model.strings[Number(value)] ?? "") },
       ],
       source: localRows(this.#columns()), height: 300, label: "Features", id: "feature", sort: { column: "most", descending: true },
       rowLabel: (row) => `feature ${row["feature"]}`, empty: "No feature fires on this text.",
@@ -125,6 +126,7 @@ class TokenView {
     this.#all.hidden = this.#feature === null;
     setText(this.#tinted, said);
     setText(this.#top, number(most));
+    this.#scale.hidden = most === 0;
   }
 
   #picture(ruler: Pen, colours: Colours): Picture {
