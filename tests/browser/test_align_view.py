@@ -1,8 +1,6 @@
 """The explorer of an alignment in a real JupyterLab, and as a file without any kernel."""
 
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import lab
@@ -35,12 +33,7 @@ def alignment(tmp_path_factory: pytest.TempPathFactory) -> aquin_nb.SaeAlign:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, alignment: aquin_nb.SaeAlign) -> Iterator[lab.Lab]:
-    if lab.CHROMIUM is None:
-        if os.environ.get("CI"):
-            pytest.fail("chromium is not installed; make test installs Debian's package as root")
-        pytest.skip("chromium was not found; install it to run the browser tests")
-    root = tmp_path_factory.mktemp("notebooks")
+def server(jupyter: lab.Lab, alignment: aquin_nb.SaeAlign) -> lab.Lab:
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
     cells = [
@@ -49,10 +42,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, alignment: aquin_nb.SaeAlig
         "alignment.select([5])",
     ]
     notebook.cells = [nbformat.v4.new_code_cell(cell) for cell in cells]
-    nbformat.write(notebook, root / "align.ipynb")
-    running = lab.Lab(root, tmp_path_factory.mktemp("lab"), {"AQUIN_HOME": str(tmp_path_factory.mktemp("home"))})
-    yield running
-    running.close()
+    nbformat.write(notebook, jupyter.root / "align.ipynb")
+    return jupyter
 
 
 def test_a_person_walks_flags_selects_and_the_kernel_knows(server: lab.Lab, alignment: aquin_nb.SaeAlign) -> None:

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import aquin_nb
 from aquin_nb.cards import SaeDiffCard
 from aquin_nb.inspection import Inspection
 from aquin_nb.widgets.page import standalone_page
@@ -151,7 +150,7 @@ def test_tokens_are_walked_with_the_arrow_keys(page: Any, tmp_path: Path) -> Non
     panel.get_by_text("Colour: the strongest").wait_for()
 
 
-def test_in_jupyterlab_the_kernel_answers_hears_and_is_missed(page: Any, tmp_path: Path) -> None:
+def test_in_jupyterlab_the_kernel_answers_hears_and_is_missed(page: Any, jupyter: lab.Lab) -> None:
     notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
     cells = [
         MAKE,
@@ -160,34 +159,27 @@ def test_in_jupyterlab_the_kernel_answers_hears_and_is_missed(page: Any, tmp_pat
         'look = session.inspect(["In the beginning", "na\\u00efve"], top=4)\nlook',
     ]
     notebook.cells = [nbformat.v4.new_code_cell(cell) for cell in cells]
-    (root := tmp_path / "root").mkdir()
-    (home := tmp_path / "home").mkdir()
-    nbformat.write(notebook, root / "n.ipynb")
-    path = str(Path(aquin_nb.__file__).parents[1])
-    server = lab.Lab(root, home, {"AQUIN_HOME": str(tmp_path / "aquin"), "PYTHONPATH": path})
-    try:
-        opened = lab.Notebook(page, server, "n.ipynb")
-        opened.open()
-        opened.run(0)
-        view = opened.output(0).locator("section.panel")
-        opened.output(0).locator("[data-lane=live]").wait_for()
-        view.get_by_role("radio", name="All").click()
-        view.get_by_role("searchbox").fill("200")
-        view.get_by_text("1 rows").wait_for()
-        view.locator("tbody tr").first.click()
-        view.locator(".inspector").get_by_text("Probes that drive it").wait_for()
-        opened.run(1)
-        assert json.loads(opened.output(1).inner_text()) == ["features", [200], 1]
-        opened.run(2)
-        opened.output(0).locator("section.panel").get_by_role("heading", name="Feature 3").wait_for()
-        view.get_by_label("kind").select_option("b")
-        opened.output(0).locator(".said-count").get_by_text("of 256 changed").wait_for(state="detached")
-        opened.run(3)
-        opened.output(3).locator("section.panel").get_by_text("2 texts").wait_for()
-        opened.save()
-        opened.shut_kernel_down()
-        opened.open(kernel=False)
-        opened.output(0).locator(".said-count", has_text="of 256 changed").wait_for()
-        assert opened.output(0).locator("[data-lane=live]").count() == 0
-    finally:
-        server.close()
+    nbformat.write(notebook, jupyter.root / "diff.ipynb")
+    opened = lab.Notebook(page, jupyter, "diff.ipynb")
+    opened.open()
+    opened.run(0)
+    view = opened.output(0).locator("section.panel")
+    opened.output(0).locator("[data-lane=live]").wait_for()
+    view.get_by_role("radio", name="All").click()
+    view.get_by_role("searchbox").fill("200")
+    view.get_by_text("1 rows").wait_for()
+    view.locator("tbody tr").first.click()
+    view.locator(".inspector").get_by_text("Probes that drive it").wait_for()
+    opened.run(1)
+    assert json.loads(opened.output(1).inner_text()) == ["features", [200], 1]
+    opened.run(2)
+    opened.output(0).locator("section.panel").get_by_role("heading", name="Feature 3").wait_for()
+    view.get_by_label("kind").select_option("b")
+    opened.output(0).locator(".said-count").get_by_text("of 256 changed").wait_for(state="detached")
+    opened.run(3)
+    opened.output(3).locator("section.panel").get_by_text("2 texts").wait_for()
+    opened.save()
+    opened.shut_kernel_down()
+    opened.open(kernel=False)
+    opened.output(0).locator(".said-count", has_text="of 256 changed").wait_for()
+    assert opened.output(0).locator("[data-lane=live]").count() == 0

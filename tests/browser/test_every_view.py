@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,12 +32,7 @@ SETTLED = "() => new Promise((done) => requestAnimationFrame(() => requestAnimat
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    if lab.CHROMIUM is None or shutil.which("node") is None or not (WIDGETS / "node_modules" / "axe-core").exists():
-        if os.environ.get("CI"):
-            pytest.fail("chromium, node and widgets/node_modules are needed; make test installs them")
-        pytest.skip("chromium, node or widgets/node_modules was not found; run `make front` to get the latter")
-    subprocess.run(["node", "build.mjs", "--gallery"], cwd=WIDGETS, check=True, stdout=subprocess.DEVNULL)
+def page(gallery: Path) -> Iterator[Page]:
     with lab.chromium() as opened:
         opened.emulate_media(reduced_motion="reduce")  # nothing is measured in the middle of a transition
         yield opened

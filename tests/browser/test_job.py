@@ -1,9 +1,5 @@
 """A collection in a real JupyterLab: its face moves, its button cancels while a cell runs, and its story stays."""
 
-import os
-from collections.abc import Iterator
-from pathlib import Path
-
 import lab
 import nbformat
 import pytest
@@ -21,18 +17,11 @@ CELLS = [
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[lab.Lab]:
-    if lab.CHROMIUM is None:
-        if os.environ.get("CI"):
-            pytest.fail("chromium is not installed; make test installs Debian's package as root")
-        pytest.skip("chromium was not found; install it to run the browser tests")
-    root: Path = tmp_path_factory.mktemp("notebooks")
+def server(jupyter: lab.Lab) -> lab.Lab:
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook = new_notebook(cells=[new_code_cell(cell) for cell in CELLS], metadata={"kernelspec": kernel})
-    nbformat.write(notebook, root / "job.ipynb")
-    running = lab.Lab(root, tmp_path_factory.mktemp("lab"), {"AQUIN_HOME": str(tmp_path_factory.mktemp("home"))})
-    yield running
-    running.close()
+    nbformat.write(notebook, jupyter.root / "job.ipynb")
+    return jupyter
 
 
 def test_a_collection_moves_is_cancelled_by_its_button_and_stays(server: lab.Lab) -> None:

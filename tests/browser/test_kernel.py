@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-
 import lab
 import nbformat
 import pytest
@@ -36,12 +33,7 @@ def alignment(tmp_path_factory: pytest.TempPathFactory) -> aquin_nb.SaeAlign:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, alignment: aquin_nb.SaeAlign) -> Iterator[lab.Lab]:
-    if lab.CHROMIUM is None:
-        if os.environ.get("CI"):
-            pytest.fail("chromium is not installed; make test installs Debian's package as root")
-        pytest.skip("chromium was not found; install it to run the browser tests")
-    root = tmp_path_factory.mktemp("notebooks")
+def server(jupyter: lab.Lab, alignment: aquin_nb.SaeAlign) -> lab.Lab:
     cells = [
         f"import time, aquin_nb\nalignment = aquin_nb.open_alignment({str(alignment.path)!r})\nalignment",
         "alignment",
@@ -52,10 +44,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, alignment: aquin_nb.SaeAlig
     ]
     notebook = new_notebook(cells=[new_code_cell(cell) for cell in cells])
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(notebook, root / "kernel.ipynb")
-    running = lab.Lab(root, tmp_path_factory.mktemp("lab"), {"AQUIN_HOME": str(tmp_path_factory.mktemp("home"))})
-    yield running
-    running.close()
+    nbformat.write(notebook, jupyter.root / "kernel.ipynb")
+    return jupyter
 
 
 def running(notebook: lab.Notebook, index: int) -> bool:

@@ -1,7 +1,5 @@
 """The whole-loop notebook in a real JupyterLab: the monitor moves, survives a reload, cancels; the story stays."""
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import lab
@@ -19,18 +17,11 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[lab.Lab]:
-    if lab.CHROMIUM is None:
-        if os.environ.get("CI"):
-            pytest.fail("chromium is not installed; make test installs Debian's package as root")
-        pytest.skip("chromium was not found; install it to run the browser tests")
-    root = tmp_path_factory.mktemp("notebooks")
+def server(jupyter: lab.Lab) -> lab.Lab:
     source = without(nbformat.read(ROOT / "notebooks" / "01_the_whole_loop.ipynb", as_version=4), ["embedding"])
     for name, changes in {"loop": {}, "long": {"STEPS": 20_000, "RUN": "long"}}.items():
-        nbformat.write(with_parameters(source, SMALL | changes), root / f"{name}.ipynb")
-    running = lab.Lab(root, tmp_path_factory.mktemp("lab"), {"AQUIN_HOME": str(tmp_path_factory.mktemp("home"))})
-    yield running
-    running.close()
+        nbformat.write(with_parameters(source, SMALL | changes), jupyter.root / f"{name}.ipynb")
+    return jupyter
 
 
 def cell(name: str, start: str, root: Path) -> int:

@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections.abc import Iterator
 
 import lab
 import nbformat
@@ -31,18 +30,11 @@ SETUP, FIRST, SECOND, SESSION, SWEEP, SWEPT, SELECT = range(len(CELLS))
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[lab.Lab]:
-    if lab.CHROMIUM is None:
-        if os.environ.get("CI"):
-            pytest.fail("chromium is not installed; make test installs Debian's package as root")
-        pytest.skip("chromium was not found; install it to run the browser tests")
-    root = tmp_path_factory.mktemp("notebooks")
+def server(jupyter: lab.Lab) -> lab.Lab:
     notebook = new_notebook(cells=[new_code_cell(source) for source in CELLS])
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(notebook, root / "monitor.ipynb")
-    running = lab.Lab(root, tmp_path_factory.mktemp("lab"), {"AQUIN_HOME": str(tmp_path_factory.mktemp("home"))})
-    yield running
-    running.close()
+    nbformat.write(notebook, jupyter.root / "monitor.ipynb")
+    return jupyter
 
 
 def curve(notebook: lab.Notebook, index: int) -> str:
