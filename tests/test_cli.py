@@ -137,7 +137,7 @@ def test_nothing_is_removed_that_is_not_ours_or_without_a_yes(
         ([*COLLECT, "--batch-size", "0"], "batch_size=0"),
         ([*COLLECT, "--dtype", "int8"], "int8"),
         ([*COLLECT, "--seed", "-1"], "seed"),
-        ([*COLLECT, "--resume"], "say which by name= or output="),
+        ([*COLLECT, "--resume"], "say which by --name or --output"),
         ([*COLLECT, "--output", "nowhere://x"], "nowhere"),
         (["activations", "stat", "nothing"], "nothing is not there"),
         (["activations", "merge", "nothing"], "nothing is not there"),

@@ -59,6 +59,7 @@ def test_a_training_is_stopped_with_what_it_has(
     assert main(words) == status
     found = json.loads(capsys.readouterr().out)
     assert (found["status"], found["exit_code"]) == ("cancelled", status)
+    assert found["error"]["message"].endswith("`aquin-nb sae resume long` goes on from there.")
     assert any("Stopping after the present step" in line for line in said)
     dictionary = home / "sae" / "user" / "tiny" / "long" / "sae_layer3.pt"
     assert load_dictionary(dictionary).cfg.complete is False

@@ -39,8 +39,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         trajectory = session.sae.trajectory(tuned, texts, name="t")
         assert main(["session", "start", "--id", "monday"]) == 0
     return {
-        "capture": capture.path, "store": Path(store.path), "sweep": sweep.path, "training": trained.path, "diff": diff.path,
-        "trajectory": trajectory.path, "session": home / "session.json",
+        "capture": capture.path, "store": Path(store.path), "sweep": sweep.path, "training": trained.path,
+        "diff": diff.path, "trajectory": trajectory.path, "session": home / "session.json",
     }  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from .invocation import CANCELLED, DONE, FAILED, TERMINATED, USAGE, Done, Front,
 from .output import as_line, complain, completed, failed, hanging, hush, write
 from .terminal import Terminal
 from .termination import Termination, termination
-from .usage import Misused, UsageError, sentence
+from .usage import Misused, UsageError, in_terminal_words, sentence
 from .verb import BEGIN, BOARD, MARKUP, SETTINGS, WORK
 
 PROGRAM = "aquin-nb"
@@ -143,6 +143,14 @@ def known_words(words: Sequence[str]) -> list[str]:
     return found
 
 
+def _options(verb: str) -> set[str]:
+    """The options of a command."""
+    at = commands()
+    for word in verb.split():
+        at = at.commands[word]
+    return {option for one in at.params for option in one.opts}
+
+
 def _hushed(words: Sequence[str], json: bool) -> Done:
     from ..progress import in_terminal
 
@@ -190,6 +198,8 @@ def _refused(error: BaseException, code: int, verb: str, out: Any) -> int:
         said = AquinError(f"{error.filename}: {error.strerror}.")
     elif not isinstance(error, AquinError) and code in (CANCELLED, TERMINATED):
         said = Cancelled("interrupted.")
+    if isinstance(said, AquinError):
+        said.args = (in_terminal_words(str(said), _options(verb)), *said.args[1:])
     try:
         if out is not None:
             write(as_line(failed(verb, said, code, cancelled=code in (CANCELLED, TERMINATED))), out)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import re
+from collections.abc import Collection
 from typing import Any
 
 import typer
@@ -19,6 +21,24 @@ class UsageError(AquinError):
 
 class NotLoaded(UsageError):
     """A verb before `load`."""
+
+
+def in_terminal_words(said: str, options: Collection[str]) -> str:
+    """What a verb says to whoever calls it in Python, for whoever types: arguments as options, calls as commands.
+
+    >>> in_terminal_words("say which by name= or output=.", {"--name", "--output"})
+    'say which by --name or --output.'
+    """
+
+    def option(found: re.Match[str]) -> str:
+        name = "--" + found[1].replace("_", "-")
+        return name if name in options else found[0]
+
+    said = re.sub(
+        r"session\.sae\.resume\('([^']*)'\) or aquin_nb\.sae_resume\('[^']*'\)", r"`aquin-nb sae resume \1`", said
+    )
+    said = re.sub(r"aquin_nb\.sae_resume\('([^']*)'\)", r"`aquin-nb sae resume \1`", said)
+    return re.sub(r"(?<![\w.-])([a-z][a-z_]*)=(?=[\s,.;:)]|$)", option, said)
 
 
 def sentence(error: Any) -> str:
