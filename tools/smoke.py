@@ -56,6 +56,8 @@ class Failed(Exception):
 
 
 _one_at_a_time = threading.Lock()
+_at_work: set[int] = set()
+"""Process groups of jobs, which are to end with this one."""
 
 
 def say(text: str) -> None:
@@ -124,15 +126,18 @@ def job(name: str, python: Path, folder: Path) -> None:
         told = subprocess.Popen(words, env=env, cwd=empty, start_new_session=True, **pipes)
         watch = threading.Timer(LIMIT, os.killpg, (told.pid, signal.SIGKILL))  # its kernel and its board too
         watch.start()
+        _at_work.add(told.pid)
         assert told.stdout is not None
         last = "start"
         for line in told.stdout:
             last = line.strip()
             say(f"{name}: {last}")
         watch.cancel()
-        if told.wait() != 0:
+        status = told.wait()
+        _at_work.discard(told.pid)
+        if status != 0:
             errors.seek(0)
-            raise Failed(f"{name}: {last} (status {told.returncode})\n{errors.read()[-6000:]}")
+            raise Failed(f"{name}: {last} (status {status})\n{errors.read()[-6000:]}")
 
 
 def tried(name: str, dist: Path, folder: Path) -> str | None:
@@ -156,6 +161,7 @@ def main() -> int:
     names = parser.parse_args().names or list(ENVIRONMENTS)
     if unknown := set(names) - set(ENVIRONMENTS):
         parser.error(f"{', '.join(sorted(unknown))}: there are {', '.join(ENVIRONMENTS)}")
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="aquin-smoke-") as place:
         dist = Path(place) / "dist"
@@ -167,7 +173,13 @@ def main() -> int:
             return 1
         say(f"== {', '.join(names)}, two at a time, with {torch()}")
         with ThreadPoolExecutor(2) as pool:
-            failed = [one for one in pool.map(lambda name: tried(name, dist, Path(place) / name), names) if one]
+            try:
+                failed = [one for one in pool.map(lambda name: tried(name, dist, Path(place) / name), names) if one]
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                for group in _at_work:
+                    os.killpg(group, signal.SIGKILL)
+                raise
     if failed:
         say("== FAILED\n" + "\n".join(f"   {one}" for one in failed))
         return 1
