@@ -2,10 +2,10 @@
 import type { Columns, Filter } from "../core/columns.ts";
 import { orderRows } from "../core/columns.ts";
 import { chips, segmented } from "../core/controls.ts";
-import { h, setText } from "../core/dom.ts";
+import { button, h, setText } from "../core/dom.ts";
 import { count } from "../core/format.ts";
 import { histogram, type Histogram } from "../core/histogram.ts";
-import { localRows, virtualTable, type ColumnSpec, type Row, type Sort, type Table } from "../core/rows.ts";
+import { localRows, virtualTable, type ColumnSpec, type Sort, type Table } from "../core/rows.ts";
 import type { Shell } from "../core/shell.ts";
 import { lowestFilled, numbers, other, rebinned, some, VERDICTS, type SideName } from "./data.ts";
 import { kindName, kindTag } from "./kinds.ts";
@@ -28,7 +28,7 @@ export interface Features {
 
 export function features(explorer: Explorer, shell: Shell): Features {
   const { data } = explorer;
-  const word = data.card.on === "firings" ? "correlation" : "cosine";
+  const { word } = explorer;
   let chosen: ReadonlySet<number> = new Set<number>();
   let range: [number, number] | null = null;
   let table: Table | null = null;
@@ -43,15 +43,15 @@ export function features(explorer: Explorer, shell: Shell): Features {
   const kinds = chips({ label: "Class", values: [], onChange: () => refilter() });
   const said = chips({ label: "Said", values: [], onChange: () => refilter() });
   const told = h("div", { class: "told", role: "status" });
-  const lift = h("button", { type: "button", hidden: true }, "Show all");
-  lift.addEventListener("click", () => {
+  const all = () => {
     chosen = new Set();
     range = null;
     bars.setRange(null);
     kinds.set([]);
     said.set([]);
     refilter();
-  });
+  };
+  const lift = button("Show all", all, { hidden: true });
 
   const from = Math.min(-0.2, lowestFilled(data.counts.pairs));
   const { null_line: line, null_typical: typical, thresholds } = data.card;
@@ -128,7 +128,7 @@ export function features(explorer: Explorer, shell: Shell): Features {
       sort: WEAKEST,
       empty: data.a.total + data.b.total > 0 ? "No feature passes these filters." : "There are no features.",
       rowLabel: (row) => `feature ${row["feature"]}, ${kindName(row["class"] as number, data.classes)}`,
-      onSelect: (row) => pick(row),
+      onSelect: (row) => explorer.focusFeature(explorer.side, Number(row["feature"])),
       onOrder: (rows) => {
         order = null;
         tell(rows);
@@ -140,33 +140,24 @@ export function features(explorer: Explorer, shell: Shell): Features {
     shell.onClose(() => table?.close());
     mark();
   };
-  const pick = (row: Row) => {
-    const [own, partner] = [Number(row["feature"]), Number(row["partner"])];
-    const there = partner < 0 ? null : partner;
-    explorer.focus(explorer.side === "a" ? { a: own, b: there } : { a: there, b: own });
-  };
   const mark = () => {
     const ids = explorer.chosen(explorer.side);
     if (ids.length !== 1 || table?.selected.length !== 1 || table.selected[0] !== ids[0]) table?.select(ids, true);
   };
 
   explorer.on("pair", mark);
+  const renew = () => {
+    showChips();
+    show();
+  };
   explorer.on("side", () => {
     sides.set(explorer.side);
     kinds.set([]);
-    showChips();
-    show();
+    renew();
   });
-  explorer.on("tables", () => {
-    showChips();
-    show();
-  });
-  explorer.on("notes", () => {
-    showChips();
-    show();
-  });
-  showChips();
-  show();
+  explorer.on("tables", renew);
+  explorer.on("notes", renew);
+  renew();
 
   return {
     element,
@@ -178,10 +169,7 @@ export function features(explorer: Explorer, shell: Shell): Features {
       const ids = numbers(here, "feature");
       const at = rows.findIndex((row) => ids[row] === explorer.pair[explorer.side]);
       const next = at < 0 ? 0 : Math.max(0, Math.min(rows.length - 1, at + by));
-      const row = rows[next]!;
-      const partner = numbers(here, "partner")[row]!;
-      const there = partner < 0 ? null : partner;
-      explorer.focus(explorer.side === "a" ? { a: ids[row]!, b: there } : { a: there, b: ids[row]! });
+      explorer.focusFeature(explorer.side, ids[rows[next]!]!);
     },
     only(ids) {
       chosen = new Set(ids);

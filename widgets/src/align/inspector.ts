@@ -1,5 +1,5 @@
 // A pair under the glass: numbers, neighbours, the parts of a split, passages, and what people say of it.
-import { h, setText } from "../core/dom.ts";
+import { button, h, setText } from "../core/dom.ts";
 import { count, number } from "../core/format.ts";
 import type { Shell } from "../core/shell.ts";
 import { other, pairKey, type Detail, type Pair, type SideName } from "./data.ts";
@@ -18,27 +18,21 @@ export interface Inspector {
 
 export function inspector(explorer: Explorer, shell: Shell, step: (by: 1 | -1) => void): Inspector {
   const { data } = explorer;
-  const word = data.card.on === "firings" ? "correlation" : "cosine";
+  const { word } = explorer;
   let stop = new AbortController();
   let shown = ""; // the pair whose remark is in the box
 
   const title = h("h4", { tabindex: -1, "aria-live": "polite" });
-  const previous = button("‹ k", "The one before, in the order of the table (k)", () => step(-1));
-  const next = button("j ›", "The next one, in the order of the table (j)", () => step(1));
-  const accept = button("✓ Accept", "These two are the same feature (a)", () => judge("accepted"));
-  const flag = button("⚑ Flag", "Look at this again (f)", () => judge("flagged"));
+  const previous = button("‹ k", () => step(-1), { title: "The one before, in the order of the table (k)" });
+  const next = button("j ›", () => step(1), { title: "The next one, in the order of the table (j)" });
+  const accept = button("✓ Accept", () => judge("accepted"), { title: "These two are the same feature (a)" });
+  const flag = button("⚑ Flag", () => judge("flagged"), { title: "Look at this again (f)" });
   const box = h("textarea", { rows: 2, class: "box", placeholder: "Remark (n)", "aria-label": "Remark on this pair", maxlength: 4000 }) as HTMLTextAreaElement;
   const kept = h("div", { class: "told", role: "status" });
   const body = h("div", { class: "sheet" });
   const texts: Passages = passages(explorer);
   const tools = h("div", { class: "judge" }, accept, flag);
   const element = h("section", { class: "inspector", role: "group", "aria-label": "Pair" }, h("div", { class: "top" }, title, h("span", { class: "walk" }, previous, next)), tools, box, kept, texts.element, body);
-
-  function button(text: string, help: string, run: () => void): HTMLButtonElement {
-    const made = h("button", { type: "button", title: help }, text) as HTMLButtonElement;
-    made.addEventListener("click", run);
-    return made;
-  }
 
   async function say(verdict: string, note: string, pair: Pair): Promise<void> {
     try {
@@ -141,8 +135,8 @@ export function inspector(explorer: Explorer, shell: Shell, step: (by: 1 | -1) =
     const there = other(side);
     const partner = detail.row?.["partner"] ?? -1;
     const rows = detail.near.map((near) => {
-      const go = h("button", { type: "button", class: "go", title: `Look at ${side} ${detail.feature} beside ${there} ${near.feature}` }, String(near.feature));
-      go.addEventListener("click", () => explorer.focus({ [side]: detail.feature, [there]: near.feature } as unknown as Pair));
+      const look = () => explorer.focus({ [side]: detail.feature, [there]: near.feature } as unknown as Pair);
+      const go = button(String(near.feature), look, { class: "go", title: `Look at ${side} ${detail.feature} beside ${there} ${near.feature}` });
       const taken = near.feature === partner ? "this one" : near.partner === null ? "" : near.partner >= 0 ? `${side} ${near.partner}` : "none";
       const bar = `--bar:${Math.round(100 * Math.max(0, Math.min(1, near.cosine)))}%`;
       return h("tr", { "data-partner": near.feature === partner }, h("td", {}, go), h("td", { class: "level", style: bar }, fixed(near.cosine)), h("td", {}, kindTag(near.kind, data.classes)), h("td", { class: "taken" }, taken));
@@ -154,11 +148,9 @@ export function inspector(explorer: Explorer, shell: Shell, step: (by: 1 | -1) =
   function parts(words: string, members: readonly number[], side: SideName, parent?: number): HTMLElement {
     const line = h("div", { class: "parts" }, h("span", {}, words));
     const go = (feature: number) => {
-      const made = h("button", { type: "button", class: "go" }, `${side} ${feature}`);
-      const fixedOne = side === "a" ? explorer.pair.b : explorer.pair.a;
-      const beside = parent ?? fixedOne;
-      made.addEventListener("click", () => explorer.focus((side === "a" ? { a: feature, b: beside } : { a: beside, b: feature }) as Pair));
-      return made;
+      const there = other(side);
+      const look = () => explorer.focus({ [side]: feature, [there]: parent ?? explorer.pair[there] } as unknown as Pair);
+      return button(`${side} ${feature}`, look, { class: "go" });
     };
     line.append(...members.map(go));
     return line;

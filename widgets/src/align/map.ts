@@ -1,6 +1,6 @@
 // The map: a against b in an order of choice, coarse from what is embedded, sharp from the kernel.
 import { choice, type Control } from "../core/controls.ts";
-import { h, setText } from "../core/dom.ts";
+import { button, h, setText } from "../core/dom.ts";
 import { count } from "../core/format.ts";
 import { heatmap, type Grid, type Heatmap, type HeatScale } from "../core/heatmap.ts";
 import type { Shell } from "../core/shell.ts";
@@ -33,14 +33,13 @@ export interface AlignmentMap {
 }
 
 export function alignmentMap(explorer: Explorer, shell: Shell): AlignmentMap {
-  const { map, card } = explorer.data;
-  const word = card.on === "firings" ? "correlation" : "cosine";
+  const { map } = explorer.data;
+  const { word } = explorer;
   const orders = new Map<string, Promise<Order | null>>();
   let name = map.matching ? "matching" : "means";
   let known: Order | null = null;
   const told = h("div", { class: "told", role: "status" });
-  const where = h("button", { type: "button" }, "Show the pair");
-  where.addEventListener("click", () => reveal());
+  const where = button("Show the pair", () => reveal());
   let picker: Control<string> | null = null;
   const bar = h("div", { class: "filters" });
 

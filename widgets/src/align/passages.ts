@@ -1,6 +1,6 @@
 // Passages on which both features of a pair fire most, side by side, asked of the kernel when somebody wants them.
 import type { Columns } from "../core/columns.ts";
-import { h, setText, show } from "../core/dom.ts";
+import { button, h, setText, show } from "../core/dom.ts";
 import { count, number } from "../core/format.ts";
 import { visible } from "../core/tokens.ts";
 import type { Pair } from "./data.ts";
@@ -23,16 +23,14 @@ const HOW = "Show alignment.explore(texts=[…], model=session.model) to see whi
 export function passages(explorer: Explorer): Passages {
   let wanted = false; // asked for once, shown for every pair from then on
   let last: { pair: Pair; signal: AbortSignal } | null = null;
-  const ask = h("button", { type: "button" }, "Top texts");
-  const told = h("div", { class: "told", role: "status" });
-  const body = h("div", { class: "passages" });
-  const element = h("div", { class: "texts" }, ask, told, body);
-  ask.addEventListener("click", () => {
+  const ask = button("Top texts", () => {
     wanted = true;
     show(ask, false);
     if (last) void find(last.pair, last.signal);
   });
-
+  const told = h("div", { class: "told", role: "status" });
+  const body = h("div", { class: "passages" });
+  const element = h("div", { class: "texts" }, ask, told, body);
   const find = async (pair: Pair, signal: AbortSignal) => {
     setText(told, "Looking for passages …");
     body.replaceChildren();

@@ -1,6 +1,6 @@
 // Cosine against margin, and what other thresholds would call shared.
 import { slider } from "../core/controls.ts";
-import { h, setText } from "../core/dom.ts";
+import { button, h, setText } from "../core/dom.ts";
 import { count, percent } from "../core/format.ts";
 import { lines, type Lines } from "../core/lines.ts";
 import { scatter, type Scatter } from "../core/scatter.ts";
@@ -41,7 +41,7 @@ export function cloud(explorer: Explorer): Cloud {
 /** `onChosen` hears which features of a were chosen together. */
 export function margins(explorer: Explorer, shell: Shell, onChosen: (ids: number[]) => void): { element: HTMLElement; plot: Scatter } {
   const { data } = explorer;
-  const word = data.card.on === "firings" ? "correlation" : "cosine";
+  const { word } = explorer;
   let points = cloud(explorer);
   const names = data.classes.slice(0, COLOURED);
   const told = h("div", { class: "told" });
@@ -94,7 +94,7 @@ export function curves(data: AlignData): { x: Float64Array; a: Float64Array; b: 
 export function threshold(explorer: Explorer, shell: Shell): { element: HTMLElement; plot: Lines } {
   const { data } = explorer;
   const { card } = data;
-  const word = card.on === "firings" ? "correlation" : "cosine";
+  const { word } = explorer;
   const { x, a, b, pairs } = curves(data);
   const told = h("div", { class: "told counts", role: "status" });
   const marks = (tau: number) => [...(card.null_line === null ? [] : [{ at: card.null_line, label: "chance, 99 %" }]), { at: tau, label: `τ = ${tau}` }];
@@ -119,8 +119,7 @@ export function threshold(explorer: Explorer, shell: Shell): { element: HTMLElem
     },
   });
   const tau = slider({ label: "τ", low: 0, high: 1, step: 2 / data.counts.bins, value: card.thresholds.tau, text: (value) => value.toFixed(3), onChange: (value) => tell(value) });
-  const back = h("button", { type: "button" }, `As aligned (${card.thresholds.tau})`);
-  back.addEventListener("click", () => {
+  const back = button(`As aligned (${card.thresholds.tau})`, () => {
     tau.set(card.thresholds.tau);
     tell(card.thresholds.tau);
   });

@@ -58,6 +58,11 @@ export class Explorer {
     this.#listeners.clear();
   }
 
+  /** What features are compared by. */
+  get word(): string {
+    return this.data.card.on === "firings" ? "correlation" : "cosine";
+  }
+
   get live(): boolean {
     return this.source.lane === "live";
   }

@@ -102,7 +102,7 @@ export function mountAlign(host: HTMLElement, data: AlignData, source: Source): 
       ],
       onShow: show,
     });
-    shell.body.append(facts(data), h("div", { class: "split" }, views.element, look.element));
+    shell.body.append(facts(explorer), h("div", { class: "split" }, views.element, look.element));
 
     shell.root.addEventListener("keydown", (event) => {
       const target = event.composedPath()[0];
@@ -138,8 +138,7 @@ function named(data: AlignData, side: "a" | "b"): string {
 }
 
 /** The numbers one looks at first. */
-function facts({ card }: AlignData): HTMLElement {
-  const word = card.on === "firings" ? "correlation" : "cosine";
+function facts({ data: { card }, word }: Explorer): HTMLElement {
   const told: [string, string, string][] = [
     [number(card.mean_cosine), `mean ${word}`, "over matched pairs, dead features included"],
     [percent(card.share_above_0_7), "pairs ≥ 0.7", "share of matched pairs"],

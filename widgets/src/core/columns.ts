@@ -67,6 +67,8 @@ function passing(table: Columns, filter: Filter): Uint32Array {
   return kept.subarray(0, count);
 }
 
+const FEW = 5000; // rows that a comparison sorts sooner
+
 /** Radix sort over the bits of float64 values, 16 at a time: 131k rows in a few milliseconds, and equal values keep their order. */
 function byNumber(rows: Uint32Array, column: Exclude<Column, (string | null)[]>, descending: boolean): Uint32Array {
   const count = rows.length;
@@ -87,6 +89,7 @@ function byNumber(rows: Uint32Array, column: Exclude<Column, (string | null)[]>,
     low[i] = bits[0]! ^ flip;
   }
   let from = Uint32Array.from({ length: count }, (_, i) => i);
+  if (count < FEW) return from.sort((a, b) => high[a]! - high[b]! || low[a]! - low[b]! || a - b).map((i) => rows[i]!);
   let to = new Uint32Array(count);
   for (const [keys, shift] of [[low, 0], [low, 16], [high, 0], [high, 16]] as const) {
     const starts = new Uint32Array(65_537);

@@ -26,6 +26,14 @@ export function heatDrawing(pen: Pen, options: HeatmapOptions, colours: Colours,
 
   const cut = (text: string, most: number) => fitted(pen, text, most);
 
+  /** Until restored. */
+  const clip = (x: number, y: number, width: number, height: number) => {
+    canvasPen.save();
+    canvasPen.beginPath();
+    canvasPen.rect(x, y, width, height);
+    canvasPen.clip();
+  };
+
   const axes = (frame: Frame, view: View) => {
     const { rows, cols } = frame.sight(view);
     const { rowName, colName, xLabel, yLabel } = options;
@@ -76,10 +84,7 @@ export function heatDrawing(pen: Pen, options: HeatmapOptions, colours: Colours,
       // A hatch below everything: what stays to be seen of it is missing.
       const [x0, y0] = [Math.max(left, frame.x(view, 0)), Math.max(place.top, frame.y(view, 0))];
       const [x1, y1] = [Math.min(left + place.width, frame.x(view, frame.shape[1])), Math.min(place.top + place.height, frame.y(view, frame.shape[0]))];
-      canvasPen.save();
-      canvasPen.beginPath();
-      canvasPen.rect(x0, y0, x1 - x0, y1 - y0);
-      canvasPen.clip();
+      clip(x0, y0, x1 - x0, y1 - y0);
       pen.strokeStyle = colours.grid;
       pen.lineWidth = 1;
       pen.beginPath();
@@ -94,10 +99,7 @@ export function heatDrawing(pen: Pen, options: HeatmapOptions, colours: Colours,
       const [x0, y0] = [frame.x(view, col), frame.y(view, row)];
       const [x1, y1] = [frame.x(view, col + cols), frame.y(view, row + rows)];
       if (x1 <= left || y1 <= place.top || x0 >= left + place.width || y0 >= place.top + place.height) return;
-      canvasPen.save();
-      canvasPen.beginPath();
-      canvasPen.rect(left, place.top, place.width, place.height);
-      canvasPen.clip();
+      clip(left, place.top, place.width, place.height);
       // Cells keep their edges and what is reduced stays smooth: a matrix that is wide and low is both, one after the other.
       const [thin, low] = [(x1 - x0) / image.width < 1, (y1 - y0) / image.height < 1];
       canvasPen.imageSmoothingEnabled = thin && low;
@@ -107,10 +109,7 @@ export function heatDrawing(pen: Pen, options: HeatmapOptions, colours: Colours,
       canvasPen.restore();
     },
     over(frame, view, marks, here) {
-      canvasPen.save();
-      canvasPen.beginPath();
-      canvasPen.rect(left, place.top, place.width, place.height);
-      canvasPen.clip();
+      clip(left, place.top, place.width, place.height);
       const [cellX, cellY] = [frame.fitX * view.zoom, frame.fitY * view.zoom];
       for (const { row, col } of marks) ring(pen, colours, frame.x(view, col + 0.5), frame.y(view, row + 0.5), Math.max(5, Math.min(cellX, cellY) / 2 + 2));
       if (here) {

@@ -1,5 +1,5 @@
 // A matrix as colours, from 16 × 16 to 131k × 131k: an overview that is always there, tiles that make the viewport sharp.
-import { h } from "./dom.ts";
+import { button, h } from "./dom.ts";
 import { heatDrawing } from "./heatdraw.ts";
 import { number } from "./format.ts";
 import type { Colours, MapName } from "./palette.ts";
@@ -100,13 +100,8 @@ class HeatmapPlot extends CanvasPlot implements Heatmap {
     this.#view = this.#frame.home;
     this.#newTiles();
     this.#listen();
-    const button = (label: string, title: string, act: () => void) => {
-      const element = h("button", { type: "button", "aria-label": title, title }, label);
-      element.addEventListener("click", act);
-      return element;
-    };
-    const zoom = (factor: number) => () => this.#zoom(factor);
-    this.element.append(h("div", { class: "zooms" }, button("+", "Zoom in", zoom(2)), button("−", "Zoom out", zoom(0.5)), button("⤢", "Show all", () => this.home())));
+    const act = (label: string, title: string, run: () => void) => button(label, run, { "aria-label": title, title });
+    this.element.append(h("div", { class: "zooms" }, act("+", "Zoom in", () => this.#zoom(2)), act("−", "Zoom out", () => this.#zoom(0.5)), act("⤢", "Show all", () => this.home())));
   }
 
   get view(): { rows: [number, number]; cols: [number, number] } {

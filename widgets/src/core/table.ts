@@ -95,10 +95,10 @@ export class VirtualTable implements Table {
       const first = this.#numeric.size === 0 && rows > 0 ? await this.#source.page(0, 1) : null;
       if (turn !== this.#turn) return;
       if (first) this.#learn(trackedColumns(first));
+      if (this.rows > 0) this.element.scrollTop = 0; // lays out the whole page: not while it is being built
       this.rows = rows;
       this.#state = "here";
       this.#here.row = Math.min(this.#here.row, rows - 1);
-      this.element.scrollTop = 0;
       this.#header();
       this.redraw();
       this.#options.onOrder?.(rows, sort);
