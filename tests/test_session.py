@@ -382,7 +382,7 @@ def test_a_process_that_ends_stops_its_job_first(tmp_path: Path) -> None:
     code = (
         "import time, aquin_nb\n"
         "s = aquin_nb.Session('tiny')\n"
-        "j = s.sae.train(3, tokens=3000, steps=100000, d_sae=256, name='ends', corpus='packaged')\n"
+        "j = s.sae.train(3, tokens=500, steps=100000, d_sae=256, name='ends', corpus='packaged')\n"
         "while j.tick is None or j.tick.stage != 'train': time.sleep(0.05)\n"
     )
     env = os.environ | {"AQUIN_HOME": str(tmp_path), "OMP_NUM_THREADS": "2"}  # Python ends pools before it ends jobs
