@@ -5,7 +5,7 @@ import { number } from "./format.ts";
 import type { Colours, MapName } from "./palette.ts";
 import { CanvasPlot, type Plot, type PlotOptions } from "./plot.ts";
 import type { Pen } from "./svg.ts";
-import { picture, Tiles, valueOf, type FetchTiles } from "./tiles.ts";
+import { hasGaps, picture, Tiles, valueOf, type FetchTiles } from "./tiles.ts";
 import type { Values } from "./unpack.ts";
 import { Frame, type View } from "./viewport.ts";
 
@@ -83,6 +83,7 @@ class HeatmapPlot extends CanvasPlot implements Heatmap {
   #view: View;
   #tiles: Tiles | null = null;
   #overview: HTMLCanvasElement | null = null;
+  #gaps = false; // in it
   #theme = "";
   #marks: readonly { row: number; col: number }[];
   #here: { row: number; col: number } | null = null;
@@ -109,7 +110,7 @@ class HeatmapPlot extends CanvasPlot implements Heatmap {
   }
 
   get #empty(): boolean {
-    return this.#options.shape[0] === 0 || this.#options.shape[1] === 0;
+    return this.#options.shape.includes(0);
   }
 
   goto(row: number, col: number): void {
@@ -189,11 +190,14 @@ class HeatmapPlot extends CanvasPlot implements Heatmap {
       this.#overview = null;
       this.#tiles?.fade();
     }
-    this.#overview ??= picture(this.#options.overview, this.#options.scale, colours.theme);
+    if (!this.#overview) {
+      this.#overview = picture(this.#options.overview, this.#options.scale, colours.theme);
+      this.#gaps = hasGaps(this.#options.overview, this.#options.scale);
+    }
     const level = this.#frame.level(this.#view, this.canvas.width / this.width);
-    const enough = this.#options.overview.shape[0] * 2 ** level >= this.#options.shape[0] && this.#options.overview.shape[1] * 2 ** level >= this.#options.shape[1];
+    const enough = this.#options.shape.every((cells, side) => this.#options.overview.shape[side]! * 2 ** level >= cells);
     this.sharp = enough || !this.#tiles || this.#tiles.want(this.#frame.tiles(this.#view, level, TILE));
-    drawing.background(this.#frame, this.#view);
+    if (this.#gaps) drawing.background(this.#frame, this.#view); // hundreds of lines, seen nowhere else
     drawing.picture(this.#frame, this.#view, this.#overview, 0, 0, this.#options.shape[0], this.#options.shape[1]);
     for (const tile of enough ? [] : (this.#tiles?.drawable(level) ?? [])) {
       const span = TILE * 2 ** tile.level;

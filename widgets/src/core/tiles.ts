@@ -132,6 +132,11 @@ export function valueOf(grid: Grid, index: number, { low, high }: HeatScale): nu
   return Number.isNaN(value) ? null : value;
 }
 
+export function hasGaps(grid: Grid, scale: HeatScale): boolean {
+  for (let i = 0; i < grid.values.length; i++) if (valueOf(grid, i, scale) === null) return true;
+  return false;
+}
+
 /** One pixel a value; gaps stay transparent. */
 export function picture(grid: Grid, scale: HeatScale, theme: Theme): HTMLCanvasElement {
   const canvas = document.createElement("canvas");
