@@ -113,17 +113,19 @@ export function drawGuide(pen: Pen, colours: Colours, axes: Axes, guide: { x?: n
     const x = Math.round(px(axes, guide.x)) + 0.5;
     pen.moveTo(x, place.top);
     pen.lineTo(x, place.top + place.height);
-    const width = pen.measureText(guide.label ?? "").width;
-    const right = x + 4 + width < place.left + place.width;
-    pen.textAlign = right ? "left" : "right";
     if (guide.label) {
+      const rooms = [place.left + place.width - x - 4, x - 4 - place.left] as const;
+      const right = pen.measureText(guide.label).width < rooms[0] || rooms[0] > rooms[1];
+      const label = fitted(pen, guide.label, rooms[right ? 0 : 1]);
+      const { width } = pen.measureText(label);
+      pen.textAlign = right ? "left" : "right";
       const at = right ? x + 4 : x - 4;
       pen.fillStyle = colours.back; // a label over bars is else unreadable
       pen.globalAlpha = 0.85;
       pen.fillRect(right ? at - 2 : at - width - 2, place.top, width + 4, 14);
       pen.globalAlpha = 1;
       pen.fillStyle = colours.cursor;
-      pen.fillText(guide.label, at, place.top + 10);
+      pen.fillText(label, at, place.top + 10);
     }
   }
   if (guide.y !== undefined) {

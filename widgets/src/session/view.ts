@@ -45,7 +45,7 @@ class SessionView {
     shell.exports([
       { label: "Jobs as CSV", name: `${state.name} jobs.csv`, make: () => toCsv(jobColumns(this.#state.jobs)) },
       { label: "State as JSON", name: `${state.name}.json`, make: () => toJson(this.#state) },
-      ...pictures("State", state.name, () => shell.colours(), (_, colours) => sessionPicture(colours, this.#state)),
+      ...pictures("State", state.name, () => shell.colours(), (ruler, colours) => sessionPicture(ruler, colours, this.#state)),
     ]);
     const drop = [
       source.on("push", ({ topic, data }: Push) => topic === "state" && this.#take(data as SessionState)),

@@ -66,10 +66,10 @@ export function quadrant(surface: Surface, { strengths, lines }: StandingData, o
     y: Float64Array.from(strengths, ({ explained_variance }) => Math.max(LOWEST, explained_variance)),
     colour: { kind: "category", codes: Uint8Array.from(strengths, ({ verdict }) => names.indexOf(verdict ?? "no verdict")), names },
     guides: [
-      { x: lines.rows, label: `${count(lines.rows)} rows: fewer can only be memorised` },
       { y: lines.explained_variance, label: `${percent(lines.explained_variance)}: what "usable" asks for` },
       { y: 0, label: "no better than the mean" },
       { y: 1 },
+      { x: lines.rows, label: `${count(lines.rows)} rows: fewer can only be memorised` },
     ],
     tip: (place) => strengthText(strengths[place]!, lines),
     ...(onSelect && { onSelect }),
