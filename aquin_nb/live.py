@@ -137,7 +137,10 @@ class Live(ABC):
             self._view.keep(settled)
 
     def _settled(self) -> dict[str, str]:
-        return {"text/html": self._html(), "text/plain": repr(self.job)}
+        text = repr(self.job)
+        if self.job.status == "completed":
+            text += f"\n{self.job.result!r}"
+        return {"text/html": self._html(), "text/plain": text}
 
 
 class LiveJob(Live):
