@@ -22,8 +22,14 @@ settings.register_profile("aquin", deadline=None)
 settings.load_profile("aquin")
 
 
-LONG = ("tests/notebooks/", "tests/engine/sae/test_distributed", "tests/engine/sae/test_resume", "tests/test_docs")
-"""Files of half a minute and more, by the start of their names."""
+LONG = (
+    *(f"tests/browser/test_{name}.py" for name in ("lab", "resume", "monitor", "kernel", "every_view")),
+    "tests/notebooks/",
+    *(f"tests/engine/{name}.py" for name in ("sae/test_distributed", "sae/test_resume", "sae/test_trainer")),
+    "tests/engine/models/test_fetched_models.py",
+    *(f"tests/test_{name}.py" for name in ("docs", "session", "binder", "cli_entry")),
+)
+"""What takes a core for a quarter of a minute and more, by the start of its name."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
