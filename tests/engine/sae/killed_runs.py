@@ -25,7 +25,7 @@ from planted import codes, directions, stored
 
 import aquin_nb
 
-D, D_SAE, STEPS = 16, 64, 400
+D, D_SAE, STEPS = 16, 64, 200
 COMMON = {"d_sae": D_SAE, "k": 4, "batch_size": 64, "steps": STEPS, "lr": 3e-3, "dtype": "float32", "name": "run"}
 CASES: dict[str, dict[str, Any]] = {
     "topk": {"dead_after_tokens": 128, "lr": 1e-2, "initial_k": 6, "k_hold": 50, "k_warmup": 0.3},

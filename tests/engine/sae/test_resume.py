@@ -19,7 +19,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from killed_runs import CASES
+from killed_runs import CASES, STEPS
 from planted import D, assert_same, codes, directions, member, planted, settings, stored
 from safetensors.torch import load_file, save_file
 
@@ -105,7 +105,7 @@ class TestKills:
         assert len(met) == KILLS * len(CASES) >= 50
         steps = [kill["step"] for kill in met]
         assert any(step == 0 for step in steps)
-        assert sum(0 < step < 390 for step in steps) > 20
+        assert sum(0 < step < STEPS - 10 for step in steps) > 20
         assert any(kill["written"] for kill in met)
 
     def test_dead_latents_and_auxk_took_part(self, kills: Path) -> None:
