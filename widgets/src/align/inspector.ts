@@ -118,7 +118,7 @@ export function inspector(explorer: Explorer, shell: Shell, step: (by: 1 | -1) =
     const meaning = data.meanings[kindName(code, data.classes)];
     if (meaning) made.append(h("div", { class: "told" }, meaning));
     const fires = row?.["firing_rate"];
-    if (fires !== null && fires !== undefined) made.append(h("div", { class: "told" }, `fires on ${rate(fires)} of the rows`));
+    if (fires) made.append(h("div", { class: "told" }, `fires on ${rate(fires)} of the rows`));
     if (detail.near.length > 0) made.append(neighbours(side, detail));
     else made.append(h("div", { class: "told" }, row && (row["nearest"] ?? -1) < 0 ? "took no part: nothing is known to be near" : "its neighbours are known with a kernel only"));
     if (detail.members.length > 0) made.append(parts(`spanned by ${count(detail.members.length)} of ${there}${explained(row)}: `, detail.members, there));
