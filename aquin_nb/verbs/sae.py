@@ -28,6 +28,10 @@ class SaeVerbs:
     def __init__(self, session: Session) -> None:
         self._session = session
 
+    def __repr__(self) -> str:
+        verbs = sorted(name for name in vars(type(self)) if not name.startswith("_"))
+        return f"session.sae: {', '.join(verbs)} (help(session.sae.train) says how)"
+
     @told("sae.train", "saeTrain")
     def train(
         self,
