@@ -20,13 +20,15 @@ export interface Panel {
   /** The values of a history whose dictionary has so many latents, and how they read. */
   series(history: History, latents: number): Float64Array;
   text(value: number, latents: number): string;
+  /** What the y axis counts in, where it is not plain. */
+  unit?(latents: number): string;
 }
 
 export const PANELS: readonly Panel[] = [
   { label: "Recon MSE", long: "Reconstruction error", rule: { scale: "log" }, series: (history) => history.column("recon_mse"), text: number },
   { label: "FVU", long: "Fraction of variance unexplained", rule: { scale: "linear", floor: 0, clip: 1 }, series: (history) => history.column("fvu"), text: number },
   { label: "L0", long: "Mean active latents a row", rule: { scale: "auto", span: 0.1 }, series: (history) => history.column("l0"), text: number },
-  { label: "Dead", long: "Dead latents", rule: { scale: "linear", floor: 0 }, series: dead, text: (value, latents) => (latents ? `${value !== 0 && value < 10 ? value.toFixed(1) : value.toFixed(0)} %` : count(value)) },
+  { label: "Dead", long: "Dead latents", rule: { scale: "linear", floor: 0 }, series: dead, text: (value, latents) => (latents ? `${value !== 0 && value < 10 ? value.toFixed(1) : value.toFixed(0)} %` : count(value)), unit: (latents) => (latents ? "%" : "") },
 ];
 
 const MEDIAN_PIXELS = 180; // below this the word would leave no room for the panel's own name
@@ -146,7 +148,7 @@ export class Panels {
       const raw = drawn.curves[drawn.curves.length - (this.#lens.smooth > 0 ? 2 : 1)]!; // not the smoothed one
       const shown = row >= 0 ? panel.text(raw.y[row]!, latents) : "–";
       setText(value, shown);
-      setText(scale, [plot.isLog && "log", this.#lens.smooth > 0 && "smoothed"].filter(Boolean).join(", "));
+      setText(scale, [panel.unit?.(latents), plot.isLog && "log", this.#lens.smooth > 0 && "smoothed"].filter(Boolean).join(", "));
       spoken.push(`${panel.label} ${shown}`);
       const span = rows > 0 ? `${panel.long} over steps, ${count(steps[from])} to ${count(steps[to - 1])}; ${shown} at step ${count(steps[row])}` : `${panel.long}: no points yet`;
       plot.sheet.canvas.setAttribute("aria-label", span);
