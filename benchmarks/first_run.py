@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -65,13 +66,19 @@ def requirements(project: dict[str, Any]) -> list[str]:
     return sorted(set(found))
 
 
+def what_is_asked(clone: Path) -> str:
+    """A hash of the files that say what is downloaded."""
+    files = ("pyproject.toml", "constraints.txt", "widgets/package-lock.json")
+    return hashlib.sha256(b"".join((clone / name).read_bytes() for name in files)).hexdigest()
+
+
 def downloaded(clone: Path, wheels: Path, npm: Path) -> None:
     """Everything the set-up would fetch, wheels of what has none built."""
     asked = requirements(tomllib.loads((clone / "pyproject.toml").read_text("utf-8")))
-    base = [sys.executable, "-m", "pip", "wheel", "--quiet", "--wheel-dir", str(wheels)]
+    base = [sys.executable, "-m", "pip", "wheel", "--quiet", "--wheel-dir", str(wheels), "--find-links", str(wheels)]
     subprocess.run([*base, "--constraint", str(clone / "constraints.txt"), "torch", *asked], check=True)
     copy = npm / "widgets"
-    copy.mkdir(parents=True)
+    copy.mkdir(parents=True, exist_ok=True)
     for name in ("package.json", "package-lock.json"):
         shutil.copy(clone / "widgets" / name, copy)
     subprocess.run(["npm", "ci", "--silent", "--ignore-scripts"], cwd=copy, env=os.environ | cached(npm), check=True)
@@ -207,9 +214,11 @@ def main() -> None:
         clone, wheels, npm, parts = work / "clone", kept / "wheels", kept / "npm", Parts()
         with parts.part("git clone"):
             subprocess.run(["git", "clone", "--quiet", f"file://{ROOT}", str(clone)], check=True)
-        if not npm.exists():
+        stamp, asked = kept / "asked-for.txt", what_is_asked(clone)
+        if not stamp.exists() or stamp.read_text() != asked:
             print("   downloading, untimed", file=sys.stderr, flush=True)
             downloaded(clone, wheels, npm)
+            stamp.write_text(asked)
         env = bare(wheels, npm)
         cpu = set_up(clone, env, parts)
         for name in ("notebooks", "home"):
