@@ -69,10 +69,10 @@ check: setup
 unit: setup
 	@$(BIN)/python -m pytest -m "not browser and not network"
 
-# Two passes: a browser, a server and a kernel at once are enough for the machine, the rest takes a process a core.
+# Two passes: a browser, a server and a kernel are one test's, so two of those at once are enough for any machine.
 test: setup $(VENV)/.hosts chromium check
 	@$(BIN)/python -m pytest --durations=10 -m "not browser" --numprocesses auto --maxprocesses 8 --dist loadfile
-	@$(BIN)/python -m pytest --durations=5 -m browser
+	@$(BIN)/python -m pytest --durations=5 -m browser --numprocesses 2 --dist loadfile
 
 docs: setup
 	@$(BIN)/python tools/render_notebooks.py
@@ -92,4 +92,4 @@ soak: setup
 	@$(BIN)/python tools/soak.py
 
 clean:
-	@rm -rf $(VENV) widgets/node_modules aquin_nb/widgets/static dist build site
+	@rm -rf $(VENV) widgets/node_modules aquin_nb/widgets/static dist build site site-notebooks

@@ -47,7 +47,7 @@ def monitor(seconds: float, points: int, plotly: bool) -> list[dict[str, Any]]:
         if name in found:
             told = found[name]
             row = {"view": name, "what": f"{points:,} points and 200 a second", "fps": told["fps"]}
-            rows.append(row | {"main thread": told["main_thread_share"], "heap MB": told["heap_mb_after"]})
+            rows.append(row | {"main thread s": told["main_thread_seconds"], "heap MB": told["heap_mb_after"]})
     rows[0]["kernel cpu"] = round(found["monitor"]["kernel"]["share"], 3)
     rows[0]["last value"] = found["monitor"]["last"]
     if plotly:
