@@ -1,4 +1,4 @@
-"""What is dear is made once: a JupyterLab for all tests of a process (each has a notebook of its own), and the gallery."""
+"""What is dear is made once: a JupyterLab for a process (each test has a notebook of its own), and the gallery."""
 
 from __future__ import annotations
 
