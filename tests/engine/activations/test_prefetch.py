@@ -32,8 +32,21 @@ def counted(count: int | None = None, made: list[int] | None = None, closed: thr
             closed.set()
 
 
-def threads() -> list[threading.Thread]:
+def running() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "prefetch"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def others() -> None:
+    """Trainings that failed in other tests may still be held by what pytest keeps of them."""
+    EARLIER.extend(running())
+
+
+EARLIER: list[threading.Thread] = []
+
+
+def threads() -> list[threading.Thread]:
+    return [thread for thread in running() if thread not in EARLIER]
 
 
 @settings(max_examples=50, deadline=None)
