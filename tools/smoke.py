@@ -75,15 +75,13 @@ def run(step: str, *command: object, env: dict[str, str] | None = None, cwd: Pat
 
 
 def built(folder: Path) -> None:
-    """Wheel and sdist of this checkout, and torch beside them: pip knows where this machine gets it from."""
+    """Wheel and sdist of this checkout."""
     run("build", sys.executable, "-m", "hatchling", "build", "-d", folder)
     (archive,) = folder.glob("*.tar.gz")
     with tarfile.open(archive) as opened:
         bundles = [name for name in opened.getnames() if "/aquin_nb/widgets/static/" in name and name.endswith(".js")]
     if not bundles:
         raise Failed(f"build: {archive.name} holds no bundles, and installing it would need Node")
-    pip = (sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps")
-    run("fetch torch", *pip, "--dest", folder, torch())
 
 
 def torch() -> str:
@@ -94,13 +92,13 @@ def installed(name: str, dist: Path, folder: Path) -> Path:
     """The Python of a fresh environment that holds the archive and what it asks for."""
     archive, constraints = ENVIRONMENTS[name]
     (found,) = dist.glob(f"aquin_nb-*{archive}")
-    uv = (sys.executable, "-m", "uv", "--quiet")
     python = folder / "venv" / "bin" / "python"
-    run(f"{name}: environment", *uv, "venv", "--python", sys.executable, folder / "venv")
+    run(f"{name}: environment", sys.executable, "-m", "venv", "--without-pip", folder / "venv")
+    pip = (sys.executable, "-m", "pip", "--python", python, "--quiet", "--disable-pip-version-check")
     bare = os.environ | {"PATH": str(python.parent)}  # no Node is found
     limits = ("--constraint", ROOT / constraints) if constraints else ()
     wanted = (f"aquin-nb[{EXTRAS}] @ {found.as_uri()}", torch())
-    run(f"{name}: install", *uv, "pip", "install", "--python", python, "--find-links", dist, *limits, *wanted, env=bare)
+    run(f"{name}: install", *pip, "install", "--no-compile", *limits, *wanted, env=bare)
     asked = f"import importlib.metadata as m; print(*(f'{{one}} {{m.version(one)}}' for one in {TOLD!r}), sep=', ')"
     say(f"{name}: {run(f'{name}: versions', python, '-c', asked).strip()}")
     return python

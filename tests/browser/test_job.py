@@ -11,7 +11,7 @@ CELLS = [
     "import aquin_nb\n"
     "session = aquin_nb.Session('tiny')\n"
     "texts = [f'The {i}th ship left the harbour at dawn, and gulls went with her.' for i in range(200_000)]",
-    "job = session.collect_activations(texts, layers=[2, 3], tokens=2_000_000, name='long')\njob",
+    "job = session.collect_activations(texts, layers=[2, 3], tokens=2_000_000, name='ships')\njob",
     "job.wait()",
 ]
 
