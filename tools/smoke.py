@@ -1,13 +1,12 @@
 """`make smoke`: wheel and sdist as a stranger gets them, on the oldest and the newest versions of what they need.
 
-    python tools/smoke.py [oldest newest sdist]
+    python tools/smoke.py [oldest newest]
 
 Builds both archives from this checkout, then in fresh environments, with an empty home and an empty folder each, does
 the real job of tools/smoke_job.py:
 
-    oldest  the wheel under constraints-oldest.txt: the lower bounds that pyproject.toml promises
+    oldest  the sdist under constraints-oldest.txt, the lower bounds that pyproject.toml promises, on a PATH without Node
     newest  the wheel with whatever the package index offers today
-    sdist   the sdist under constraints.txt, on a PATH without Node
 
 torch is the one of the environment that starts this: another build of it is gigabytes. No network is used beyond the
 package index. Ends with status 1 and the names of what failed.
@@ -45,9 +44,8 @@ class Environment(NamedTuple):
 
 
 ENVIRONMENTS = {
-    "oldest": Environment(".whl", "constraints-oldest.txt"),
+    "oldest": Environment(".tar.gz", "constraints-oldest.txt"),
     "newest": Environment(".whl", None),
-    "sdist": Environment(".tar.gz", "constraints.txt"),
 }
 
 
@@ -169,7 +167,7 @@ def main() -> int:
         except (Failed, subprocess.TimeoutExpired) as error:
             say(f"FAILED at {error}")
             return 1
-        say(f"== {', '.join(names)}, two at a time, with {torch()}")
+        say(f"== {' and '.join(names)}, with {torch()}")
         with ThreadPoolExecutor(2) as pool:
             try:
                 failed = [one for one in pool.map(lambda name: tried(name, dist, Path(place) / name), names) if one]
