@@ -5,7 +5,7 @@
 Builds both archives from this checkout, then in fresh environments, with an empty home and an empty folder each, does
 the real job of tools/smoke_job.py:
 
-    oldest  the sdist, on a PATH without Node, under constraints-oldest.txt: the lower bounds that pyproject.toml promises
+    oldest  the sdist, on a PATH without Node, under constraints-oldest.txt: the bounds that pyproject.toml promises
     newest  the wheel with whatever the package index offers today
 
 torch is the one of the environment that starts this: another build of it is gigabytes. No network is used beyond the
