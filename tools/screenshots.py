@@ -26,7 +26,7 @@ from lab import CHROMIUM, Lab, Notebook, chromium  # noqa: E402
 from serving import Served, served  # noqa: E402
 
 MOST = 150_000  # bytes of a picture
-WIDTH, HEIGHT, SCALE = 1180, 1100, 1.5
+WIDTH, HEIGHT, SCALE = 1290, 1400, 1.5
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 
 # Each cell's name, which is its picture's, and what it runs.
