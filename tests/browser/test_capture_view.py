@@ -1,10 +1,12 @@
-"""The capture browser in Chromium: filters, selection, layers, a kernel that answers and one that dies."""
+"""The capture browser in Chromium: filters, selection, layers, a kernel that answers and one that dies, and access."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from playwright.sync_api import Locator, Page
-from test_components import page, settle, show
+from test_components import GALLERY, page, settle, show
 
 __all__ = ["page"]
 
@@ -148,6 +150,18 @@ def test_two_captures_share_what_is_selected(page: Page) -> None:
     host.get_by_role("radio", name="That differ").click()
     see(page, host, "2 of 120 probes")
     assert host.get_by_role("gridcell", name="missing").count() == 1
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing(page: Page, theme: str) -> None:
+    found: dict[str, Any] = {}
+    for state in CAPTURES:
+        show(page, f"capture/{state}", theme, width=700)
+        page.wait_for_timeout(200)  # colours of a theme settle
+        page.add_script_tag(path=GALLERY / "axe.js")
+        run = "() => axe.run().then(({ violations }) => violations.map((v) => [v.id, v.nodes[0].failureSummary]))"
+        found[state] = page.evaluate(run)
+    assert {state: violations for state, violations in found.items() if violations} == {}
 
 
 @pytest.mark.parametrize("width", [320, 700])

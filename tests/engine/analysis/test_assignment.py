@@ -113,7 +113,7 @@ def test_small_sets_are_matched_at_the_optimum(sets: tuple[Tensor, Tensor]) -> N
 
 
 @given(pairs_of_sets())
-@settings(max_examples=150)
+@settings(max_examples=300)
 def test_so_are_sets_matched_without_their_matrix(sets: tuple[Tensor, Tensor]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(assignment, "DENSE_PAIRS", 0)
